@@ -1,0 +1,86 @@
+"""The command line: one file per subcommand, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from toolchain.errors import ToolchainError
+
+COMMANDS = {
+    "export": "Convert a network, run every file written, compare, and only then keep it.",
+    "verify": "Compare a model file with the network that it was made from.",
+    "inspect": "Show operators, shapes, parameters, multiply-adds and what would be refused.",
+    "predict": "Run a model file on a photograph and draw the result.",
+    "models": "List the networks of the zoo.",
+    "train": "Train a network.",
+    "doctor": "Say what can run on this computer.",
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(TyperGroup):
+    """Knows the name and help of every subcommand; imports its module only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a subcommand; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"toolchain.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, help=COMMANDS[cmd_name])(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the listing from the table above, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from toolchain import __version__
+
+        typer.echo(f"toolchain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+) -> None:
+    """From a PyTorch network to a phone: train, export, verify, measure."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; known errors are shown, never raised."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="toolchain", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except ToolchainError as error:
+        from toolchain.cli.output import show_error
+
+        return show_error(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
