@@ -12,12 +12,11 @@ as input (Google's real-time hair segmentation, arXiv:1907.06740), dense tail (a
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from toolchain.models.faces import LABELS, face_spec
 from toolchain.models.layers import InvertedResidual, conv_bn_relu6
 from toolchain.models.zoo import register_model
+from torch import Tensor, nn
+from torch.nn import functional
 
 DEPTH = 4
 STEM_WIDTH = 64
@@ -79,7 +78,9 @@ class VideoHourglass(nn.Module):
 
     def __init__(self, width: int, expansion: int, classes: int = len(LABELS)) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv_bn_relu6(3 + classes, STEM_WIDTH, 7), conv_bn_relu6(STEM_WIDTH, width, 3))
+        self.stem = nn.Sequential(
+            conv_bn_relu6(3 + classes, STEM_WIDTH, 7), conv_bn_relu6(STEM_WIDTH, width, 3)
+        )
         self.body = Hourglass(width, expansion, DEPTH)
         self.tail = DenseTail(width, classes)
 
@@ -128,7 +129,9 @@ class LightHourglass(nn.Module):
 SOURCE = "Mobile-Hourglass (thesis, chapter 5); stem reconstructed from the parameter counts"
 
 register_model(
-    face_spec("mobile-hourglass", "face parsing, light stem, f16 t6; ships with weights", SOURCE, previous=True)
+    face_spec(
+        "mobile-hourglass", "face parsing, light stem, f16 t6; ships with weights", SOURCE, previous=True
+    )
 )(LightHourglass)
 
 for _width in (16, 32):
@@ -136,14 +139,20 @@ for _width in (16, 32):
         _variant = f"f{_width}-t{_expansion}"
         register_model(
             face_spec(
-                f"mobile-hourglass-video-{_variant}", f"face parsing on video, published {_variant}", SOURCE, True
+                f"mobile-hourglass-video-{_variant}",
+                f"face parsing on video, published {_variant}",
+                SOURCE,
+                True,
             ),
             width=_width,
             expansion=_expansion,
         )(VideoHourglass)
         register_model(
             face_spec(
-                f"mobile-hourglass-still-{_variant}", f"face parsing on stills, published {_variant}", SOURCE, False
+                f"mobile-hourglass-still-{_variant}",
+                f"face parsing on stills, published {_variant}",
+                SOURCE,
+                False,
             ),
             width=_width,
             expansion=_expansion,

@@ -202,7 +202,9 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
     try:
         raw = json.loads(text)
         if raw["version"] != SIDECAR_VERSION:
-            raise UnsupportedError(f"sidecar of '{path}' has version {raw['version']}, not {SIDECAR_VERSION}", hint)
+            raise UnsupportedError(
+                f"sidecar of '{path}' has version {raw['version']}, not {SIDECAR_VERSION}", hint
+            )
         pre = raw["preprocessing"]
         return Artifact(
             path=path,
@@ -212,7 +214,9 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
             task=raw["task"],
             inputs=tuple(_tensor(item) for item in raw["inputs"]),
             outputs=tuple(_tensor(item) for item in raw["outputs"]),
-            preprocess=Preprocess(**{**pre, "mean": tuple(pre["mean"]), "std": tuple(pre["std"])}) if pre else None,
+            preprocess=Preprocess(**{**pre, "mean": tuple(pre["mean"]), "std": tuple(pre["std"])})
+            if pre
+            else None,
             labels=tuple(raw["labels"]),
             palette=tuple((int(r), int(g), int(b)) for r, g, b in raw["palette"]),
             parity=Parity.from_json(raw["parity"]) if raw["parity"] else None,

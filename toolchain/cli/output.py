@@ -35,7 +35,9 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], stderr: bool = False) -> None:
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], stderr: bool = False
+) -> None:
     """A table; columns whose cells all are numbers are right-aligned."""
     console = Console(stderr=stderr, soft_wrap=False)
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")

@@ -23,14 +23,18 @@ def train(
     task: Annotated[Task, typer.Argument(help="What to train for.")],
     data: Annotated[str, typer.Option(help="celebamask:PATH of the zip file.")],
     model: Annotated[str, typer.Option(help="Zoo name of the network.")] = "mobile-hourglass",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder; default runs/TASK/MODEL.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder; default runs/TASK/MODEL.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
     epochs: Annotated[int, typer.Option(help="Passes over the training pictures.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-3,
     seed: Annotated[int, typer.Option(help="Seed of every random generator.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="State dict to start from.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes that decode pictures.")] = 1,
     limit: Annotated[int | None, typer.Option(help="Training batches an epoch; for a trial run.")] = None,
     accelerator: Annotated[str, typer.Option(help="Lightning: auto, cpu, gpu, mps.")] = "auto",

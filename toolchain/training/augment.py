@@ -75,9 +75,13 @@ def fake_previous(label: Tensor, classes: int) -> Tensor:
         [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], dim=1
     )
     grid = functional.affine_grid(theta, [count, 1, *label.shape[1:]], align_corners=False)
-    moved = functional.grid_sample(
-        source[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
-    )[:, 0].round().long()
+    moved = (
+        functional.grid_sample(
+            source[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
+        )[:, 0]
+        .round()
+        .long()
+    )
     known = moved != IGNORE
     one_hot = functional.one_hot(torch.where(known, moved, 0), classes).permute(0, 3, 1, 2).float()
     present = (known & (kind >= 0.5)[:, None, None])[:, None]

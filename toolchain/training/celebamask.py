@@ -50,7 +50,9 @@ class CelebAMask(Dataset[tuple[Tensor, Tensor]]):
         self._archive: zipfile.ZipFile | None = None
         self._lookup = index_lookup()
         if not self.path.is_file():
-            raise UsageError(f"no data at '{self.path}'", "give the path of celebamask_hq_256.zip: celebamask:PATH")
+            raise UsageError(
+                f"no data at '{self.path}'", "give the path of celebamask_hq_256.zip: celebamask:PATH"
+            )
         try:
             with zipfile.ZipFile(self.path) as archive:
                 found = set(archive.namelist())

@@ -120,7 +120,9 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
     if trainer.interrupted:
         raise KeyboardInterrupt
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
+    network.load_state_dict(
+        {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+    )
     card = _card(options, entry.spec, network, module, validation)
     _write(options, network, card)
     return card

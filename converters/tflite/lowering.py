@@ -1,0 +1,373 @@
+"""Lower an ONNX graph node by node to a TFLite program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+from toolchain.converters.tflite.layout import (
+    NodeLayout,
+    Perm,
+    Rule,
+    is_constant,
+    plain,
+    plain_perm,
+    rank_of,
+    shape_of,
+)
+from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
+
+from toolchain.errors import Refusal, UnsupportedOpsError
+from toolchain.registry import Registry
+
+ONNX_DOMAINS = ("", "ai.onnx")
+# Element types that TFLite's float kernels do not take, or that have no TFLite type at all.
+REFUSED_TYPES = {
+    ir.DataType.DOUBLE: "float64",
+    ir.DataType.FLOAT16: "float16",
+    ir.DataType.BFLOAT16: "bfloat16",
+    ir.DataType.STRING: "string",
+    ir.DataType.COMPLEX64: "complex64",
+    ir.DataType.COMPLEX128: "complex128",
+}
+
+
+class Refused(Exception):
+    """Raised by a handler for what its operator cannot express; collected, never shown as it is."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How one ONNX operator is lowered: the storage orders that it wants, and the function that emits."""
+
+    lower: Callable[[NodeContext], None]
+    layout: Rule
+
+
+_registry: Registry[Handler] = Registry("TFLite operator handler")
+
+
+def lowers(
+    *op_types: str, layout: Rule = plain
+) -> Callable[[Callable[[NodeContext], None]], Callable[[NodeContext], None]]:
+    """Decorator that makes a function the handler of ONNX operators.
+
+    Args:
+        *op_types: ONNX operator names.
+        layout: rule that chooses the storage order of inputs and outputs.
+    """
+
+    def decorate(function: Callable[[NodeContext], None]) -> Callable[[NodeContext], None]:
+        for op_type in op_types:
+            _registry.add(op_type, Handler(function, layout))
+        return function
+
+    return decorate
+
+
+def handlers() -> Registry[Handler]:
+    """The registry with every family file imported."""
+    from toolchain.converters.tflite import ops  # noqa: F401
+
+    return _registry
+
+
+class Lowering:
+    """A graph on its way to a program: which tensor holds which value in which order."""
+
+    def __init__(self) -> None:
+        self.program = Program()
+        self._stored: dict[ir.Value, tuple[Tensor, Perm]] = {}
+        self._moved: dict[tuple[ir.Value, Perm], Tensor] = {}
+        self._names: dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3` ... when it is taken."""
+        count = self._names.get(name, 0) + 1
+        self._names[name] = count
+        return name if count == 1 else self.unique(f"{name}_{count}")
+
+    def perm_of(self, value: ir.Value | None) -> Perm:
+        """Storage order of a value as it is now; plain for constants and inputs that are left out."""
+        if value is None or value not in self._stored:
+            return plain_perm(rank_of(value))
+        return self._stored[value][1]
+
+    def bind(self, value: ir.Value, tensor: Tensor, perm: Perm) -> None:
+        """Say that `tensor` holds `value` with its axes in the order `perm`."""
+        self._stored[value] = (tensor, perm)
+
+    def value(self, value: ir.Value, perm: Perm) -> Tensor:
+        """The tensor that holds `value` in the order `perm`; moves data at most once per order.
+
+        Between two orders that differ only in the place of axes of length 1 a RESHAPE does, which
+        moves nothing.
+        """
+        key = (value, perm)
+        if key in self._moved:
+            return self._moved[key]
+        if is_constant(value):
+            tensor = self._constant(value, perm)
+        else:
+            stored, current = self._stored[value]
+            tensor = stored if current == perm else self._move(value, stored, current, perm)
+        self._moved[key] = tensor
+        return tensor
+
+    def _constant(self, value: ir.Value, perm: Perm) -> Tensor:
+        assert value.const_value is not None
+        data = np.ascontiguousarray(value.const_value.numpy().transpose(perm))
+        return Tensor(self.unique(value.name or "constant"), data.shape, data.dtype, data)
+
+    def _move(self, value: ir.Value, stored: Tensor, current: Perm, perm: Perm) -> Tensor:
+        shape = shape_of(value)
+        target = tuple(shape[axis] for axis in perm)
+        name = self.unique(f"{stored.name}/{'_'.join(map(str, perm))}")
+        if [a for a in current if shape[a] != 1] == [a for a in perm if shape[a] != 1]:
+            return self.reshape(stored, target, name)
+        moved = Tensor(name, target, stored.dtype)
+        order = self.int_tensor([current.index(axis) for axis in perm], f"{name}/perm")
+        version = 1 if len(perm) <= 4 else 4 if len(perm) == 5 else 6
+        self.emit(Op.TRANSPOSE, [stored, order], [moved], schema.TransposeOptionsT(), version)
+        return moved
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:
+        """The same data under another shape."""
+        made = Tensor(name, tuple(shape), tensor.dtype)
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.asarray(shape, np.int32)  # type: ignore[assignment]
+        self.emit(Op.RESHAPE, [tensor, self.int_tensor(shape, f"{name}/shape")], [made], options)
+        return made
+
+    def int_tensor(self, values: Sequence[int], name: str) -> Tensor:
+        """A one-dimensional int32 constant."""
+        data = np.asarray(values, np.int32).reshape(-1)
+        return Tensor(self.unique(name), data.shape, data.dtype, data)
+
+    def emit(
+        self,
+        code: int,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        options: Any = None,
+        version: int = 1,
+    ) -> None:
+        """Append an operator."""
+        self.program.operators.append(Operator(code, list(inputs), list(outputs), options, version))
+
+
+class NodeContext:
+    """What a handler sees of the node that it lowers.
+
+    Attributes:
+        node: the ONNX node.
+        layout: storage orders chosen by the handler's rule.
+    """
+
+    def __init__(self, lowering: Lowering, node: ir.Node, layout: NodeLayout) -> None:
+        self.lowering = lowering
+        self.node = node
+        self.layout = layout
+
+    # Attributes of the ONNX node.
+
+    def int(self, name: str, default: int | None = None) -> Any:
+        """An integer attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else attribute.as_int()
+
+    def ints(self, name: str, default: Sequence[int] | None = None) -> Any:
+        """A list of integers, as a tuple."""
+        attribute = self.node.attributes.get(name)
+        if attribute is None:
+            return None if default is None else tuple(default)
+        return tuple(attribute.as_ints())
+
+    def float(self, name: str, default: float = 0.0) -> Any:
+        """A float attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else attribute.as_float()
+
+    def string(self, name: str, default: str = "") -> str:
+        """A string attribute."""
+        attribute = self.node.attributes.get(name)
+        return default if attribute is None else attribute.as_string()
+
+    # Values.
+
+    @property
+    def perm(self) -> Perm:
+        """Storage order of the first output."""
+        return self.layout.outputs[0]
+
+    @property
+    def input_perm(self) -> Perm:
+        """Storage order of the first input."""
+        return self.layout.inputs[0]
+
+    def given(self, index: int) -> bool:
+        """Whether the optional input is there."""
+        return index < len(self.node.inputs) and self.node.inputs[index] is not None
+
+    def onnx(self, index: int) -> ir.Value:
+        """Input `index` of the ONNX node, which must be there."""
+        value = self.node.inputs[index] if index < len(self.node.inputs) else None
+        if value is None:
+            raise Refused(f"input {index} is missing")
+        return value
+
+    def shape(self, index: int = 0) -> tuple[Any, ...]:
+        """Shape of an input in ONNX order."""
+        return shape_of(self.onnx(index))
+
+    def out_shape(self, index: int = 0) -> tuple[Any, ...]:
+        """Shape of an output in ONNX order."""
+        return shape_of(self.node.outputs[index])
+
+    def dtype(self, index: int = 0) -> np.dtype:
+        """Element type of an input."""
+        found = self.onnx(index).dtype
+        assert found is not None
+        return found.numpy()
+
+    def input(self, index: int = 0) -> Tensor:
+        """The tensor of an input in the order that the layout rule chose."""
+        return self.lowering.value(self.onnx(index), self.layout.inputs[index])
+
+    def input_as(self, index: int, perm: Perm) -> Tensor:
+        """The tensor of an input in an order of the handler's own choice."""
+        return self.lowering.value(self.onnx(index), perm)
+
+    def constant(self, index: int, what: str) -> np.ndarray:
+        """Value of an input that must be known while converting, in ONNX order.
+
+        Raises:
+            Refused: it is computed at run time.
+        """
+        value = self.onnx(index)
+        if value.const_value is None:
+            raise Refused(f"{what} is computed at run time", f"make {what} a constant in the network")
+        return value.const_value.numpy()
+
+    def optional_constant(self, index: int, what: str) -> np.ndarray | None:
+        """As `constant`, None when the optional input is left out."""
+        return self.constant(index, what) if self.given(index) else None
+
+    def axis(self, axis: Any, perm: Perm | None = None) -> Any:
+        """Where an ONNX axis (negative counts from the end) is stored, in the first input's order by default."""
+        perm = self.input_perm if perm is None else perm
+        return perm.index(axis % len(perm) if perm else 0)
+
+    # Emitting.
+
+    def output(self, index: int = 0, perm: Perm | None = None) -> Tensor:
+        """Make the tensor of an output, in the order that the layout rule chose unless told otherwise."""
+        value = self.node.outputs[index]
+        perm = self.layout.outputs[index] if perm is None else perm
+        assert value.dtype is not None
+        shape = shape_of(value)
+        tensor = Tensor(
+            self.lowering.unique(value.name or "value"),
+            tuple(shape[axis] for axis in perm),
+            value.dtype.numpy(),
+        )
+        self.lowering.bind(value, tensor, perm)
+        return tensor
+
+    def alias(self, tensor: Tensor, index: int = 0) -> None:
+        """Say that an output is `tensor` itself, in the order that the layout rule chose."""
+        self.lowering.bind(self.node.outputs[index], tensor, self.layout.outputs[index])
+
+    def temp(self, shape: Sequence[Any], dtype: np.dtype, suffix: str) -> Tensor:
+        """A tensor between two operators of this node."""
+        base = self.node.outputs[0].name or self.node.op_type
+        return Tensor(self.lowering.unique(f"{base}/{suffix}"), tuple(shape), np.dtype(dtype))
+
+    def const(self, data: np.ndarray, suffix: str) -> Tensor:
+        """A constant tensor, already in storage order."""
+        data = np.array(data, order="C")
+        base = self.node.outputs[0].name or self.node.op_type
+        return Tensor(self.lowering.unique(f"{base}/{suffix}"), data.shape, data.dtype, data)
+
+    def int_const(self, values: Sequence[Any], suffix: str) -> Tensor:
+        """A one-dimensional int32 constant."""
+        return self.const(np.asarray(values, np.int32).reshape(-1), suffix)
+
+    def emit(
+        self,
+        code: Any,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor] | Tensor,
+        options: Any = None,
+        version: Any = 1,
+    ) -> Tensor:
+        """Append an operator; returns its first output."""
+        made = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        self.lowering.emit(code, inputs, made, options, version)
+        return made[0]
+
+    def reshape(self, tensor: Tensor, shape: Sequence[Any], suffix: str) -> Tensor:
+        """The same data under another shape, as a tensor between two operators."""
+        base = self.node.outputs[0].name or self.node.op_type
+        return self.lowering.reshape(tensor, shape, self.lowering.unique(f"{base}/{suffix}"))
+
+    def reshape_to_output(self, tensor: Tensor, index: int = 0) -> Tensor:
+        """The same data as output `index`."""
+        made = self.output(index)
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.asarray(made.shape, np.int32)  # type: ignore[assignment]
+        return self.emit(Op.RESHAPE, [tensor, self.int_const(made.shape, "shape")], made, options)
+
+
+def lower_node(lowering: Lowering, node: ir.Node) -> Refusal | None:
+    """Lower one node; on refusal its outputs become placeholders, so that later nodes are checked too."""
+    try:
+        _lower(lowering, node)
+        return None
+    except Refused as refused:
+        for value in node.outputs:
+            if value.dtype is not None and value.shape is not None:
+                dtype = np.dtype(np.float32) if value.dtype in REFUSED_TYPES else value.dtype.numpy()
+                lowering.bind(value, Tensor("refused", shape_of(value), dtype), plain_perm(rank_of(value)))
+        name = node.op_type if node.domain in ONNX_DOMAINS else f"{node.domain}::{node.op_type}"
+        return Refusal(name, node.name or "", refused.reason, refused.hint)
+
+
+def _lower(lowering: Lowering, node: ir.Node) -> None:
+    if node.domain not in ONNX_DOMAINS or node.op_type not in handlers():
+        raise Refused("no lowering to TFLite", "replace the operator in the network, or export with -f onnx")
+    for value in [*node.inputs, *node.outputs]:
+        if value is not None and value.dtype in REFUSED_TYPES:
+            raise Refused(
+                f"'{value.name}' is {REFUSED_TYPES[value.dtype]}, which TFLite's kernels do not compute",
+                "convert the network to float32 before exporting; -p fp16 then makes a float16 file",
+            )
+    handler = handlers().get(node.op_type)
+    layout = handler.layout(node, [lowering.perm_of(value) for value in node.inputs])
+    handler.lower(NodeContext(lowering, node, layout))
+
+
+def lower_graph(lowering: Lowering, graph: ir.Graph) -> None:
+    """Lower every node in order.
+
+    Raises:
+        UnsupportedOpsError: names every node that cannot be lowered, not only the first.
+    """
+    refusals = [refusal for node in graph if (refusal := lower_node(lowering, node)) is not None]
+    if refusals:
+        raise UnsupportedOpsError(refusals, "TFLite")
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Number of elements."""
+    return prod(shape)

@@ -1,0 +1,58 @@
+"""LeNet for handwritten digits, as Caffe's example defines it: the smallest network of the zoo.
+
+Source: LeNet-5 (LeCun et al. 1998) in the form of Caffe's `lenet.prototxt`: 20 and 50 filters of 5x5
+without padding or activation, each followed by max pooling, then 500 hidden units with ReLU.
+"""
+
+from __future__ import annotations
+
+from toolchain.models.layers import kaiming_init
+from toolchain.models.zoo import register_model
+from torch import Tensor, nn
+
+from toolchain.spec import CLASSIFICATION, ModelSpec, TensorSpec
+
+LABELS = tuple("0123456789")
+SIZE = 28
+
+
+class LeNet(nn.Module):
+    """Two convolutions, two poolings, two linear layers.
+
+    The picture is grey, white digit on black, and its range is 0 to 1.
+
+    Args:
+        classes: output classes.
+    """
+
+    def __init__(self, classes: int = len(LABELS)) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 20, 5),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(50 * 4 * 4, 500), nn.ReLU(inplace=True), nn.Linear(500, classes)
+        )
+        kaiming_init(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 1, 28, 28) -> logits (N, classes)."""
+        return self.classifier(self.features(image))
+
+
+# Preprocess describes RGB pictures; a grey one is given as an array, already divided by 255.
+register_model(
+    ModelSpec(
+        name="lenet",
+        task=CLASSIFICATION,
+        inputs=(TensorSpec("image", (1, 1, SIZE, SIZE), layout="NCHW"),),
+        outputs=(TensorSpec("logits", (1, len(LABELS)), layout="NC"),),
+        labels=LABELS,
+        description="handwritten digits, grey 28x28 in 0-1, Caffe's LeNet",
+        source="LeNet-5 (LeCun et al. 1998), Caffe's lenet.prototxt",
+    )
+)(LeNet)
