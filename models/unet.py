@@ -25,7 +25,7 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Encoder of four poolings, decoder of four bilinear upsamplings with the encoder's maps beside them.
 
-    Upsampling takes pixel centres as half-way (`align_corners=False`), which every target expresses exactly.
+    Upsampling has its sampling points at pixel centres (`align_corners=False`, ONNX "half_pixel").
 
     Args:
         classes: output classes, background included.

@@ -6,6 +6,7 @@ This module imports neither torch nor any converter, so that every part may impo
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -104,6 +105,7 @@ class Parity:
         agreement: share (0-1) of pixels or samples with the same label, None for generic networks.
         samples: number of inputs compared.
         reference: runtime whose output counts as the truth.
+        inputs: where the inputs came from: "synthetic", or the calibration data's path.
     """
 
     sqnr_db: float
@@ -111,12 +113,13 @@ class Parity:
     agreement: float | None
     samples: int
     reference: str = "torch"
+    inputs: str = "synthetic"
 
     def as_json(self) -> dict[str, Any]:
-        """A dict that JSON can express: an infinite ratio becomes the string "inf"."""
+        """A dict that JSON can express: an infinite ratio becomes the string "inf" or "-inf"."""
         values = asdict(self)
-        if self.sqnr_db == float("inf"):
-            values["sqnr_db"] = "inf"
+        if not math.isfinite(self.sqnr_db):
+            values["sqnr_db"] = str(self.sqnr_db)
         return values
 
     @classmethod

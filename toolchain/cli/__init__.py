@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -21,16 +21,18 @@ COMMANDS = {
     "doctor": "Say what can run on this computer.",
 }
 INTERRUPTED = 130
+# Newer Typers carry a Click of their own, so its exceptions can only be reached through Typer's.
+CommandLineError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 class LazyGroup(TyperGroup):
     """Knows the name and help of every subcommand; imports its module only when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:
         """Names in the order of the help page."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
         """Import the module of a subcommand; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
@@ -39,7 +41,7 @@ class LazyGroup(TyperGroup):
         single.command(cmd_name, help=COMMANDS[cmd_name])(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
         """Write the listing from the table above, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -75,14 +77,15 @@ def run(arguments: list[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="toolchain", standalone_mode=False)
-        return status if isinstance(status, int) else 0
     except ToolchainError as error:
         from toolchain.cli.output import show_error
 
         return show_error(error)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except CommandLineError as error:  # type: ignore[misc]
+        error.show()  # type: ignore[attr-defined]
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
         typer.echo("interrupted", err=True)
-        return INTERRUPTED
+    return status if isinstance(status, int) else 0

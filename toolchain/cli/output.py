@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -49,6 +50,17 @@ def show_table(
     if not console.is_terminal:
         console.width = 200
     console.print(table, markup=False)
+
+
+@contextmanager
+def show_stage(visible: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error with the name of the stage that runs; nothing unless `visible`."""
+    if not visible:
+        yield lambda _stage: None
+        return
+    console = Console(stderr=True)
+    with console.status("") as status:
+        yield lambda stage: status.update(stage)
 
 
 def show_error(error: ToolchainError) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from toolchain.cli.output import note, on_terminal, say, show_json
 from toolchain.errors import MissingDependencyError
 
 
-class Task(str, Enum):
+class Task(StrEnum):
     """What can be trained."""
 
     face_parsing = "face-parsing"

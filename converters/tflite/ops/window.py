@@ -1,9 +1,9 @@
-"""Padding of convolutions and pools: ONNX's explicit pads against TFLite's SAME and VALID."""
+"""Sliding windows of convolutions and pools: ONNX's explicit pads against TFLite's SAME and VALID."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,35 @@ class Window:
         """Extent of the dilated window."""
         return (self.kernel[axis] - 1) * self.dilations[axis] + 1
 
-    def size(self, axis: int, length: int) -> int:
-        """Output length of an axis, rounded down."""
-        padded = length + self.begin[axis] + self.end[axis]
-        return (padded - self.reach(axis)) // self.strides[axis] + 1
+    def sizes(self, lengths: Sequence[int], ceil: bool = False) -> tuple[int, ...]:
+        """Output lengths.
+
+        Args:
+            lengths: input lengths.
+            ceil: round up, as long as the last window starts inside of the input or the padding before it.
+        """
+        found = []
+        for axis, length in enumerate(lengths):
+            room = length + self.begin[axis] + self.end[axis] - self.reach(axis)
+            stride = self.strides[axis]
+            size = (-(-room // stride) if ceil else room // stride) + 1
+            if ceil and (size - 1) * stride >= length + self.begin[axis]:
+                size -= 1
+            found.append(size)
+        return tuple(found)
+
+    def covering(self, lengths: Sequence[int], sizes: Sequence[int]) -> Window:
+        """The same window with just the padding at the end that outputs of these sizes read."""
+        needed = (
+            (size - 1) * self.strides[axis] + self.reach(axis) - length - self.begin[axis]
+            for axis, (length, size) in enumerate(zip(lengths, sizes, strict=True))
+        )
+        return replace(self, end=tuple(max(end, 0) for end in needed))
 
     def is_same(self, lengths: Sequence[int]) -> bool:
         """Whether the pads are those of TFLite's SAME: output ceil(length / stride), the odd one at the end."""
         for axis, length in enumerate(lengths):
-            total = max(
-                (-(-length // self.strides[axis]) - 1) * self.strides[axis] + self.reach(axis) - length, 0
-            )
+            total = same_padding(length, self.strides[axis], self.reach(axis))
             if (self.begin[axis], self.end[axis]) != (total // 2, total - total // 2):
                 return False
         return True
@@ -57,32 +75,110 @@ class Window:
         """Whether there is any padding."""
         return any(self.begin) or any(self.end)
 
+    @property
+    def dilated(self) -> bool:
+        """Whether the taps lie apart from each other."""
+        return any(step > 1 and taps > 1 for step, taps in zip(self.dilations, self.kernel, strict=True))
+
+    def axes(self, *axes: int) -> Window:
+        """The window over some of the axes."""
+        fields = (self.kernel, self.strides, self.dilations, self.begin, self.end)
+        return Window(*(tuple(values[axis] for axis in axes) for values in fields))
+
+    def row(self) -> Window:
+        """A one-dimensional window as a two-dimensional one of height 1."""
+        return Window(
+            (1, *self.kernel), (1, *self.strides), (1, *self.dilations), (0, *self.begin), (0, *self.end)
+        )
+
+    def column(self) -> Window:
+        """A one-dimensional window as a two-dimensional one of width 1."""
+        return self.row().axes(1, 0)
+
+
+def same_padding(length: int, stride: int, reach: int) -> int:
+    """Padding of both ends together with which an axis has ceil(length / stride) outputs."""
+    return max((-(-length // stride) - 1) * stride + reach - length, 0)
+
 
 def window_of(context: NodeContext, kernel: Sequence[int], lengths: Sequence[int]) -> Window:
     """The window of a Conv or pool node, `auto_pad` resolved to explicit pads.
 
     Raises:
-        Refused: negative pads or an unknown auto_pad.
+        Refused: the kernel has another rank than the input, negative pads, or an unknown auto_pad.
     """
-    rank = len(kernel)
+    rank = len(lengths)
     strides = context.ints("strides", [1] * rank)
     dilations = context.ints("dilations", [1] * rank)
     pads = context.ints("pads", [0] * 2 * rank)
+    if len(kernel) != rank or len(strides) != rank or len(dilations) != rank or len(pads) != 2 * rank:
+        raise Refused(
+            f"kernel_shape {list(kernel)}, strides {list(strides)}, dilations {list(dilations)} and pads"
+            f" {list(pads)} do not fit {rank} spatial axes",
+            "check the file with onnx.checker",
+        )
     begin, end = list(pads[:rank]), list(pads[rank:])
     auto_pad = context.string("auto_pad", "NOTSET")
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         for axis, length in enumerate(lengths):
             reach = (kernel[axis] - 1) * dilations[axis] + 1
-            total = max((-(-length // strides[axis]) - 1) * strides[axis] + reach - length, 0)
+            total = same_padding(length, strides[axis], reach)
             small, large = total // 2, total - total // 2
             begin[axis], end[axis] = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
     elif auto_pad == "VALID":
         begin, end = [0] * rank, [0] * rank
-    elif auto_pad != "NOTSET":
-        raise Refused(f"auto_pad '{auto_pad}' is unknown")
+    elif auto_pad not in ("NOTSET", ""):
+        raise Refused(f"auto_pad '{auto_pad}' is unknown", "give explicit pads")
     if min(begin + end, default=0) < 0:
-        raise Refused(f"negative pads {pads}", "slice the input instead")
+        raise Refused(f"negative pads {list(pads)}", "slice the input instead")
     return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(begin), tuple(end))
+
+
+def spatial_lengths(context: NodeContext, most: int) -> tuple[int, ...]:
+    """Lengths of the spatial axes of the first input (N, C, spatial...).
+
+    Raises:
+        Refused: there is none, there are more than `most`, or the input has no elements.
+    """
+    shape = context.shape()
+    lengths = shape[2:]
+    if not 1 <= len(lengths) <= most:
+        raise Refused(
+            f"the input has {len(lengths)} spatial axes; 1 to {most} can be lowered",
+            "reshape the input to fewer axes",
+        )
+    if 0 in shape or 0 in context.out_shape():
+        raise Refused(
+            f"an axis of length 0 (input {list(shape)}, output {list(context.out_shape())})",
+            "export with an input shape that gives every axis at least one element",
+        )
+    return lengths
+
+
+def used_output(context: NodeContext, index: int) -> bool:
+    """Whether the optional output is there and something reads it."""
+    outputs = context.node.outputs
+    return index < len(outputs) and bool(outputs[index].uses() or outputs[index].is_graph_output())
+
+
+def picture(context: NodeContext) -> Tensor:
+    """The first input as (N, H, W, C): a sequence (N, C, L) becomes a picture of height 1."""
+    x = context.input()
+    return context.reshape(x, (x.shape[0], 1, *x.shape[1:]), "row") if len(x.shape) == 3 else x
+
+
+def picture_output(context: NodeContext) -> Tensor:
+    """The tensor (N, H, W, C) to write the result to; `finish` makes it the node's output."""
+    size = context.out_shape()
+    if len(size) != 3:
+        return context.output()
+    return context.temp((size[0], 1, size[2], size[1]), context.dtype(), "rows")
+
+
+def finish(context: NodeContext, y: Tensor) -> None:
+    """Make a tensor of `picture_output` the output of the node."""
+    if len(context.out_shape()) == 3:
+        context.reshape_to_output(y)
 
 
 def pad_channels_last(
@@ -100,9 +196,13 @@ def pad_channels_last(
     if not any(begin) and not any(end):
         return x
     paddings = np.array([(0, 0), *zip(begin, end, strict=True), (0, 0)], np.int32)
-    shape = [size + before + after for size, (before, after) in zip(x.shape, paddings, strict=True)]
+    shape = [size + before + after for size, (before, after) in zip(x.shape, paddings.tolist(), strict=True)]
     made = context.temp(shape, x.dtype, "padded")
+    version = 4 if len(shape) > 4 else 2 if x.dtype == np.int8 else 1
     if value is None:
-        return context.emit(Op.PAD, [x, context.const(paddings, "pads")], made, schema.PadOptionsT())
+        return context.emit(
+            Op.PAD, [x, context.const(paddings, "pads")], made, schema.PadOptionsT(), version
+        )
     fill = context.const(np.array([value], x.dtype), "pad_value")
-    return context.emit(Op.PADV2, [x, context.const(paddings, "pads"), fill], made, schema.PadV2OptionsT())
+    inputs = [x, context.const(paddings, "pads"), fill]
+    return context.emit(Op.PADV2, inputs, made, schema.PadV2OptionsT(), version)

@@ -1,0 +1,217 @@
+"""Reads an ONNX file that nobody vouches for into a graph of the form that `clean` takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import CheckerPass, InlinePass
+from toolchain.converters.graph.bind_shapes import Shapes, bind_shapes
+from toolchain.converters.graph.infer import has_subgraph
+from toolchain.converters.graph.raise_opset import raise_opset
+from toolchain.converters.graph.rewrite import STANDARD
+
+from toolchain.errors import UnsupportedError, UsageError
+
+FOREIGN_MAGIC = (
+    (4, b"TFL3", "a TFLite model"),
+    (0, b"PK\x03\x04", "a zip archive: a PyTorch checkpoint or a Core ML package?"),
+    (0, b"\x89HDF", "an HDF5 file: a Keras model?"),
+    (0, b"ORTM", "an ONNX Runtime .ort model"),
+    (4, b"ORTM", "an ONNX Runtime .ort model"),
+)
+EXPORT_AGAIN = "export it again, or copy it again if it was transferred"
+
+
+def load_onnx(path: str | Path, input_shapes: Shapes | None = None) -> ir.Model:
+    """Load and check an ONNX file.
+
+    The weights stay where they are (in the file's bytes, or memory-mapped) until someone reads them.
+    Shapes inside the graph are forgotten, since they may be stale: `clean` infers them from the inputs.
+    Functions are inlined, opsets from 7 to 17 are converted to 18, newer ones stay. Operators of foreign
+    domains and control flow stay as they are.
+
+    Args:
+        path: the .onnx file; external data is looked for in its folder only.
+        input_shapes: a shape per input name, or one shape for the only input without a static shape.
+
+    Raises:
+        UsageError: the file cannot be read, or a shape is missing or does not fit.
+        UnsupportedError: the content is not a valid ONNX model, or one that cannot be brought to opset 18.
+    """
+    path = Path(path)
+    proto = _parse(path, _read(path))
+    for tensor in _external_tensors(proto):
+        _check_external(path, tensor)
+    model = _deserialize(path, proto)
+    _check(path, model)
+    model = _inlined(path, model)
+    _drop_default_inputs(model.graph)
+    raise_opset(model, path)
+    bind_shapes(model.graph, input_shapes, path)
+    _forget_shapes(model.graph)
+    return model
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no file '{path}'", "check the path, relative to the current folder"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"'{path}' cannot be read: {error.strerror}", "give the path of an .onnx file"
+        ) from error
+
+
+def _parse(path: Path, content: bytes) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    for offset, magic, kind in FOREIGN_MAGIC:
+        if content[offset : offset + len(magic)] == magic:
+            raise UnsupportedError(f"'{path}' is not an ONNX file but {kind}", "give an .onnx file")
+    try:
+        proto.ParseFromString(content)
+    except DecodeError as error:
+        # The first field of every ONNX file is ir_version: a varint under the key 0x08.
+        if content[:1] == b"\x08":
+            raise UnsupportedError(f"'{path}' is a truncated or corrupt ONNX file", EXPORT_AGAIN) from error
+        raise UnsupportedError(f"'{path}' is not an ONNX file", "give an .onnx file") from error
+    if not proto.HasField("graph") or not proto.ir_version:
+        state = "is not an ONNX file: it holds no graph" if content else "is empty"
+        raise UnsupportedError(f"'{path}' {state}", EXPORT_AGAIN)
+    return proto
+
+
+def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor whose data lies in another file, in subgraphs, attributes and functions too."""
+    pending: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
+    while pending:
+        part = pending.pop()
+        tensors = list(getattr(part, "initializer", ()))
+        for sparse in getattr(part, "sparse_initializer", ()):
+            tensors += [sparse.values, sparse.indices]
+        for node in part.node:
+            for held in node.attribute:
+                tensors += [held.t, *held.tensors, held.sparse_tensor.values, held.sparse_tensor.indices]
+                pending += [held.g, *held.graphs]
+        yield from (tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
+    """The data must lie in a file inside the model's folder that is long enough."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    folder = path.parent.resolve()
+    target = (folder / location).resolve()
+    if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
+        raise UnsupportedError(
+            f"'{path}': the data of '{tensor.name}' lies outside of the model's folder: '{location}'",
+            "such a file may be an attack; move the data beside the model with onnx.external_data_helper",
+        )
+    if not target.is_file():
+        raise UsageError(
+            f"'{path}': the external data file '{location}' is missing (for '{tensor.name}')",
+            f"put it into the folder '{path.parent}'",
+        )
+    try:
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", target.stat().st_size - offset))
+    except ValueError:
+        offset, length = -1, -1
+    needed = (
+        math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize) if tensor.data_type else -1
+    )
+    if offset < 0 or length != needed or offset + length > target.stat().st_size:
+        raise UnsupportedError(
+            f"'{path}': the external file '{location}' does not hold the {needed} bytes of '{tensor.name}'",
+            "copy the data file again",
+        )
+
+
+def _deserialize(path: Path, proto: onnx.ModelProto) -> ir.Model:
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise UnsupportedError(
+            f"'{path}': the initializer '{name}' is sparse", "store the weights as dense tensors"
+        )
+    try:
+        model = ir.serde.deserialize_model(proto)
+        ir.external_data.set_base_dir(model.graph, path.parent)
+    except Exception as error:
+        raise UnsupportedError(f"'{path}' is corrupt: {_first_line(error)}", EXPORT_AGAIN) from error
+    for name, value in model.graph.initializers.items():
+        _check_size(path, name, value.const_value)
+    return model
+
+
+def _check_size(path: Path, name: str, tensor: ir.TensorProtocol | None) -> None:
+    """The checker sees no large tensors, so the number of their bytes is compared with their shape here."""
+    try:
+        if tensor is None:
+            raise ValueError("it has no data")
+        if (
+            isinstance(tensor, ir.TensorProtoTensor)
+            and tensor.raw is not None
+            and tensor.raw.HasField("raw_data")
+        ):
+            sound = len(tensor.raw.raw_data) == tensor.nbytes
+        elif isinstance(tensor, ir.ExternalTensor):
+            sound = True
+        else:
+            sound = tuple(tensor.numpy().shape) == tuple(tensor.shape)
+        if not sound:
+            raise ValueError("the size of its data does not match its shape")
+    except Exception as error:
+        raise UnsupportedError(
+            f"'{path}': the initializer '{name}' is corrupt: {_first_line(error)}", EXPORT_AGAIN
+        ) from error
+
+
+def _check(path: Path, model: ir.Model) -> None:
+    """onnx.checker on the graph without its large weights."""
+    try:
+        CheckerPass()(model)
+    except Exception as error:
+        raise UnsupportedError(
+            f"'{path}' is not a valid ONNX model: {_first_line(error)}", EXPORT_AGAIN
+        ) from error
+
+
+def _inlined(path: Path, model: ir.Model) -> ir.Model:
+    if not model.functions:
+        return model
+    try:
+        return InlinePass()(model).model
+    except Exception as error:
+        raise UnsupportedError(
+            f"'{path}': its functions cannot be inlined: {_first_line(error)}", EXPORT_AGAIN
+        ) from error
+
+
+def _drop_default_inputs(graph: ir.Graph) -> None:
+    kept = [value for value in graph.inputs if not value.is_initializer()]
+    if len(kept) != len(graph.inputs):
+        graph.inputs.clear()
+        graph.inputs.extend(kept)
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    for node in graph:
+        if node.domain != STANDARD or has_subgraph(node):
+            continue
+        for value in node.outputs:
+            value.shape, value.type = None, None
+
+
+def _first_line(error: BaseException) -> str:
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(root).__name__

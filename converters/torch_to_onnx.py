@@ -1,0 +1,186 @@
+"""A PyTorch module becomes an ONNX graph through torch.export and torch.onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from toolchain.errors import UnsupportedError, UsageError
+from toolchain.spec import TensorSpec, shape_text
+
+HINT = "use operators that torch.onnx knows, or export to .onnx yourself and convert that file"
+
+
+def torch_to_onnx(
+    module: nn.Module, inputs: Sequence[TensorSpec], output_names: Sequence[str], opset: int = 18
+) -> ir.Model:
+    """Export a module, in evaluation mode, for fixed input shapes.
+
+    The weights of the graph share memory with those of the module. The module's training flags are
+    the same before and after. Nothing is printed or logged.
+
+    Args:
+        module: the network; its forward takes one tensor per entry of `inputs`.
+        inputs: name, shape and dtype of each input, in the order of `forward`.
+        output_names: one name per output tensor, in order.
+        opset: version of the ONNX operator set, 18 or newer.
+
+    Raises:
+        UsageError: the module cannot run on these shapes, or the names do not fit its outputs.
+        UnsupportedError: torch cannot trace the module, or has no ONNX form of one of its operators.
+    """
+    with _quiet(), _no_collection(), _evaluation(module), torch.no_grad():
+        samples = _zeros(module, inputs)
+        program = _capture(module, samples, inputs)
+        model = _translate(module, program, opset)
+    _name_tensors(module, model.graph, [spec.name for spec in inputs], output_names)
+    _drop_metadata(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what torch logs and warns about while it traces; errors still surface as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Tracing makes a million small objects that live on: looking for garbage is a sixth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own flag restored outside."""
+    flags = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, flag in flags:
+            child.training = flag
+
+
+def _zeros(module: nn.Module, inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    parameter = next(module.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    return tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device=device) for spec in inputs)
+
+
+def _capture(
+    module: nn.Module, samples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]
+) -> torch.export.ExportedProgram:
+    """Trace the module, and tell one that fails on the inputs at all from one that cannot be traced."""
+    try:
+        return torch.export.export(module, samples, strict=False)
+    except Exception as error:
+        name = type(module).__name__
+        shapes = ", ".join(f"{spec.name} {shape_text(spec.shape)} {spec.dtype}" for spec in inputs)
+        try:
+            module(*samples)
+        except Exception as plain:
+            raise UsageError(
+                f"{name} fails on inputs of these shapes ({shapes}): {_first_line(plain)}",
+                "check the input shape and the number of inputs",
+            ) from plain
+        raise UnsupportedError(f"torch cannot trace {name}: {_first_line(error)}", HINT) from error
+
+
+def _translate(module: nn.Module, program: torch.export.ExportedProgram, opset: int) -> ir.Model:
+    try:
+        exported = torch.onnx.export(
+            program, args=(), dynamo=True, optimize=False, verify=False, verbose=False, opset_version=opset
+        )
+    except Exception as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        raise UnsupportedError(
+            f"torch cannot express {type(module).__name__} in ONNX: {_first_line(root)}", HINT
+        ) from error
+    assert exported is not None
+    return exported.model
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of a message that says something, without torch's multi-line report."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _name_tensors(module: nn.Module, graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Give inputs and outputs their names; inner values that hold one of these names already move aside."""
+    for kind, values, names in (("input", graph.inputs, inputs), ("output", graph.outputs, outputs)):
+        if len(values) != len(names):
+            raise UsageError(
+                f"{type(module).__name__} has {len(values)} {kind}(s) but {len(names)} name(s) were given:"
+                f" {', '.join(names)}",
+                f"name every {kind} tensor once",
+            )
+    _separate_outputs(graph)
+    taken = {*inputs, *outputs}
+    if len(taken) != len(inputs) + len(outputs):
+        raise UsageError(
+            f"tensor names are not unique: {', '.join([*inputs, *outputs])}",
+            "give every input and output its own name",
+        )
+    ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
+    inner = [value for node in graph for value in node.outputs] + list(graph.initializers.values())
+    for value in inner:
+        if value.name in taken and id(value) not in ends:
+            value.name = f"{value.name}__inner"
+    # Two steps, because an output may carry the name that an input is about to get.
+    for index, value in enumerate((*graph.inputs, *graph.outputs)):
+        value.name = f"{index}__end"
+    for value, name in zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True):
+        value.name = name
+
+
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Put an Identity behind an output that is also an input, a weight or another output."""
+    seen: set[int] = set()
+    for index, value in enumerate(list(graph.outputs)):
+        if id(value) in seen or value.producer() is None:
+            node = ir.Node("", "Identity", [value])
+            node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+            graph.append(node)
+            graph.outputs[index] = node.outputs[0]
+        seen.add(id(value))
+
+
+def _drop_metadata(model: ir.Model) -> None:
+    """Remove torch's notes: they hold stack traces with the paths of this computer."""
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        graph.doc_string = None
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()
+            value.doc_string = None
+        for node in graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            for value in node.outputs:
+                value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.doc_string = None

@@ -1,0 +1,251 @@
+"""export(): from a network to files that have been run and compared. The only orchestrator.
+
+    resolve -> ONNX graph -> clean -> [convert -> write aside -> load -> run -> compare -> move into place]
+
+A file is never under its own name before it has passed its gate; a file that fails is kept under a
+`.rejected` name, so that it can be looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from toolchain.errors import ParityError, UsageError
+from toolchain.parity import Arrays, compare, failures
+from toolchain.publish import Staged, staging
+from toolchain.runtimes import load
+from toolchain.samples import samples, with_feedback
+from toolchain.source import Shapes, Source, resolve
+from toolchain.spec import Artifact
+from toolchain.targets import TARGETS, Target, Written
+from toolchain.verify import reference_of, run_file
+from toolchain.versions import versions
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+DEFAULT_FORMATS = ("tflite",)
+SAMPLES = 8
+
+
+@dataclass
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        formats: names of `toolchain.targets.TARGETS`.
+        precisions: "fp32", "fp16", ...; None for each target's default.
+        output: folder of the files.
+        calibration: real inputs to compare on; None for synthetic ones.
+        layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
+        count: how many samples to compare at most.
+        command: the command line, for the sidecar.
+        progress: called with the name of each stage as it starts.
+    """
+
+    formats: Sequence[str] = DEFAULT_FORMATS
+    precisions: Sequence[str] | None = None
+    output: Path = Path("build")
+    calibration: str | Path | None = None
+    layout: str = "nhwc"
+    count: int = SAMPLES
+    command: str = ""
+    progress: Callable[[str], None] = field(default=lambda _stage: None)
+
+
+def export(
+    model: Any,
+    example_inputs: Any = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    precisions: Sequence[str] | None = None,
+    calibration: str | Path | None = None,
+    output: str | Path = "build",
+    layout: str = "nhwc",
+    weights: str | Path | None = None,
+    input_shape: Shapes = None,
+) -> list[Artifact]:
+    """Convert a network, run every file written, compare, and only then keep it.
+
+    Args:
+        model: nn.Module, zoo name, path of a `.onnx` file, or `file.py:factory`.
+        example_inputs: tensor or arrays, or a dict of them by input name; only their shapes are used.
+        formats: "tflite", "onnx".
+        precisions: "fp32", "fp16"; None for the default of each format.
+        calibration: folder of pictures, `.npy`/`.npz`, or `celebamask:PATH`, to compare on.
+        output: folder of the files.
+        layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
+        weights: state dict for the network.
+        input_shape: shape of the only input, or one per input name; instead of `example_inputs`.
+
+    Returns:
+        One Artifact per file.
+
+    Raises:
+        ToolchainError: a child of it for everything that can be known to go wrong; no file is left then.
+    """
+    options = ExportOptions(
+        formats, precisions, Path(output), calibration, layout, command="toolchain.export()"
+    )
+    shapes = _shapes_of(example_inputs) if example_inputs is not None else input_shape
+    return export_source(resolve(model, Path(weights) if weights else None, shapes), options)
+
+
+def export_source(source: Source, options: ExportOptions) -> list[Artifact]:
+    """Export a resolved network; see `export`."""
+    jobs = _jobs(options)
+    seconds: dict[str, float] = {}
+    with staging(options.output) as stage:
+        with _timed("graph", seconds, options):
+            graph = clean_graph(source)
+        # All files are written before any is run, so that a refusal comes before the long part.
+        drafts = [_convert(source, graph, stage, target, precision, options) for target, precision in jobs]
+        with _timed("reference", seconds, options):
+            truth = _truth(source, options)
+        return [_check(source, draft, truth, stage, options, dict(seconds)) for draft in drafts]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What the source network computes on the samples."""
+
+    inputs: list[Arrays]
+    origin: str
+    expected: list[Arrays]
+    runtime: str
+
+
+def clean_graph(source: Source) -> ir.Model:
+    """The cleaned ONNX graph of a network; a PyTorch network goes through torch.onnx.export."""
+    from toolchain.converters.graph import clean
+    from toolchain.converters.torch_to_onnx import torch_to_onnx
+
+    if source.module is not None:
+        graph = torch_to_onnx(
+            source.module, source.spec.inputs, [tensor.name for tensor in source.spec.outputs]
+        )
+    else:
+        assert source.graph is not None
+        graph = source.graph.clone()
+    clean(graph)
+    return graph
+
+
+def _jobs(options: ExportOptions) -> list[tuple[Target, str]]:
+    """Every (target, precision) asked for; a precision that no target asked for can have is an error."""
+    targets = [TARGETS.get(name) for name in dict.fromkeys(options.formats)]
+    jobs = []
+    for target in targets:
+        for precision in dict.fromkeys(options.precisions or (target.default,)):
+            if precision not in target.precisions:
+                raise UsageError(
+                    f"format '{target.name}' cannot have precision '{precision}'",
+                    f"use {', '.join(target.precisions)}",
+                )
+            jobs.append((target, precision))
+    return jobs
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A file that has been written aside and not yet been run."""
+
+    name: str
+    format: str
+    precision: str
+    written: Written
+    seconds: float
+
+
+def _convert(
+    source: Source, graph: ir.Model, stage: Staged, target: Target, precision: str, options: ExportOptions
+) -> _Draft:
+    name = f"{source.spec.name}-{precision}{target.suffix}"
+    seconds: dict[str, float] = {}
+    with _timed("convert", seconds, options):
+        written = target.write(graph.clone(), precision, options.layout, stage.path(name), source.spec)
+    return _Draft(name, target.name, precision, written, seconds["convert"])
+
+
+def _truth(source: Source, options: ExportOptions) -> _Truth:
+    with reference_of(source) as reference:
+        inputs, origin = samples(source.spec, options.calibration, options.count)
+        inputs = with_feedback(source.spec, inputs, reference.run)
+        expected = [reference.run(sample) for sample in inputs]
+    return _Truth(inputs, origin, expected, "torch" if source.module is not None else "onnx")
+
+
+def _check(
+    source: Source,
+    draft: _Draft,
+    truth: _Truth,
+    stage: Staged,
+    options: ExportOptions,
+    seconds: dict[str, float],
+) -> Artifact:
+    """Load the written file, run it, compare, and move it into place or to its `.rejected` name."""
+    spec, written = source.spec, draft.written
+    seconds["convert"] = draft.seconds
+    with _timed("verify", seconds, options), load(stage.path(draft.name)) as runtime:
+        actual = [run_file(runtime, sample, spec, written.inputs, written.outputs) for sample in truth.inputs]
+    parity = compare(truth.expected, actual, spec.task, truth.runtime, truth.origin)
+    failed = failures(parity, draft.precision, spec.task)
+    if failed:
+        rejected = stage.reject(draft.name)
+        raise ParityError(
+            f"'{draft.name}' does not compute what the network computes: {'; '.join(failed)}",
+            f"it is kept as '{rejected}'; please report this fault of the converter with the network",
+        )
+    artifact = Artifact(
+        path=options.output / draft.name,
+        format=draft.format,
+        precision=draft.precision,
+        name=spec.name,
+        task=spec.task,
+        inputs=written.inputs,
+        outputs=written.outputs,
+        preprocess=spec.preprocess,
+        labels=spec.labels,
+        palette=spec.palette,
+        parity=parity,
+        ops=written.ops,
+        versions=versions(),
+        command=options.command,
+        seconds={stage_name: round(value, 3) for stage_name, value in seconds.items()},
+    )
+    return stage.publish(draft.name, artifact)
+
+
+@contextmanager
+def _timed(name: str, seconds: dict[str, float], options: ExportOptions) -> Iterator[None]:
+    options.progress(name)
+    start = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _shapes_of(example_inputs: Any) -> Shapes:
+    """Shapes of example inputs: one tensor, a dict by name, or a sequence named input_0, input_1 ..."""
+    if isinstance(example_inputs, dict):
+        return {name: tuple(value.shape) for name, value in example_inputs.items()}
+    if isinstance(example_inputs, tuple | list):
+        if len(example_inputs) == 1:
+            return tuple(example_inputs[0].shape)
+        return {f"input_{index}": tuple(value.shape) for index, value in enumerate(example_inputs)}
+    return tuple(example_inputs.shape)
+
+
+class _CallableModule(ModuleType):
+    """`toolchain.export` is a function to users and a module to Python; importing it must not hide it."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> list[Artifact]:
+        return export(*arguments, **named)
+
+
+sys.modules[__name__].__class__ = _CallableModule

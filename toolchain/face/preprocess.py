@@ -1,0 +1,92 @@
+"""From a crop to an input tensor, and from an output tensor to class probabilities."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from toolchain.errors import UnsupportedError
+from toolchain.spec import Preprocess, TensorSpec
+
+CHANNELS_FIRST, CHANNELS_LAST = "NCHW", "NHWC"
+
+
+def picture_sizes(spec: TensorSpec) -> tuple[int, int, int]:
+    """Height, width and channels of a tensor that holds one picture or map.
+
+    Raises:
+        UnsupportedError: it has another layout, or more than one picture.
+    """
+    if spec.layout not in (CHANNELS_FIRST, CHANNELS_LAST) or len(spec.shape) != 4 or spec.shape[0] != 1:
+        raise UnsupportedError(
+            f"tensor '{spec.name}' has layout '{spec.layout}' and shape {spec.shape}, not one picture",
+            f"pictures are 1 x channels x height x width ({CHANNELS_FIRST}) or channels last ({CHANNELS_LAST})",
+        )
+    _, a, b, c = spec.shape
+    return (b, c, a) if spec.layout == CHANNELS_FIRST else (a, b, c)
+
+
+def normalized(crop: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """(x - mean) / std per channel.
+
+    Args:
+        crop: (height, width, 3) RGB uint8; made grey when the contract has a single mean.
+        preprocess: mean and std on the 0-255 scale.
+
+    Returns:
+        (height, width, channels) float32.
+
+    Raises:
+        UnsupportedError: the contract wants colours in another order.
+    """
+    if preprocess.color != "RGB":
+        raise UnsupportedError(f"colour order '{preprocess.color}' is not supported", "export with RGB input")
+    if len(preprocess.mean) == 1:
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None]
+    mean, std = np.float32(preprocess.mean), np.float32(preprocess.std)
+    return (crop.astype(np.float32) - mean) / std
+
+
+def to_input(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Values in the layout and element type of an input tensor.
+
+    Args:
+        values: (height, width, channels) float32.
+        spec: the tensor; with a scale it is quantized as round(value / scale) + zero point.
+
+    Raises:
+        UnsupportedError: the sizes do not fit the tensor.
+    """
+    if values.shape != picture_sizes(spec):
+        raise UnsupportedError(
+            f"input '{spec.name}' holds height, width, channels {picture_sizes(spec)}, not {values.shape}",
+            "the sidecar does not describe this network: export it again",
+        )
+    if spec.scale is not None:
+        limits = np.iinfo(spec.dtype)
+        values = np.clip(np.rint(values / spec.scale) + (spec.zero_point or 0), limits.min, limits.max)
+    ordered = values.transpose(2, 0, 1) if spec.layout == CHANNELS_FIRST else values
+    return np.ascontiguousarray(ordered[None], dtype=spec.dtype)
+
+
+def from_output(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Inverse of `to_input`: (height, width, channels) float32 of an output tensor."""
+    values = array[0].astype(np.float32)
+    if spec.scale is not None:
+        values = (values - np.float32(spec.zero_point or 0)) * np.float32(spec.scale)
+    return np.ascontiguousarray(values.transpose(1, 2, 0) if spec.layout == CHANNELS_FIRST else values)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, float32.
+
+    Raises:
+        UnsupportedError: the logits are not finite, so that no class is the most probable.
+    """
+    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    total = exponents.sum(axis=-1, keepdims=True)
+    if not np.isfinite(total).all():
+        raise UnsupportedError(
+            "the network's output is not finite", "check the model file with `toolchain verify`"
+        )
+    return exponents / total

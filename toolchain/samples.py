@@ -1,0 +1,192 @@
+"""Inputs for comparing files with their network: real ones from a path, or synthetic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.errors import UnsupportedError, UsageError
+from toolchain.parity import Arrays
+from toolchain.spec import ModelSpec, Preprocess, TensorSpec
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SYNTHETIC = 4
+SEED = 0
+
+
+def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tuple[list[Arrays], str]:
+    """The first `count` samples, in ONNX order and the network's own range, and where they come from.
+
+    Args:
+        spec: the network's contract.
+        calibration: folder of pictures, `.npy`/`.npz` file, or `celebamask:PATH`; None for synthetic inputs.
+        count: how many at most.
+
+    Raises:
+        UsageError: there is nothing at `calibration`, or it does not fit the network.
+        UnsupportedError: a picture or array is damaged.
+    """
+    if calibration is None:
+        return synthetic(spec, min(count, SYNTHETIC)), "synthetic"
+    text = str(calibration)
+    scheme, colon, place = text.partition(":")
+    if colon and scheme == "celebamask":
+        found = _from_dataset(spec, place)
+    elif Path(text).is_dir():
+        found = _from_folder(spec, Path(text))
+    elif text.endswith((".npy", ".npz")):
+        found = _from_arrays(spec, Path(text))
+    else:
+        raise UsageError(
+            f"no calibration data at '{text}'",
+            "give a folder of pictures, a .npy or .npz file, or celebamask:PATH",
+        )
+    taken = [sample for sample, _ in zip(found, range(count), strict=False)]
+    if not taken:
+        raise UsageError(f"'{text}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}")
+    return taken, text
+
+
+def synthetic(spec: ModelSpec, count: int) -> list[Arrays]:
+    """Deterministic inputs: pictures are smooth noise over the whole range, other tensors standard normal."""
+    random = np.random.default_rng(SEED)
+    return [
+        {
+            tensor.name: _picture(random, tensor, spec.preprocess)
+            if index == 0 and spec.preprocess is not None
+            else _noise(random, tensor)
+            for index, tensor in enumerate(spec.inputs)
+        }
+        for _ in range(count)
+    ]
+
+
+def with_feedback(spec: ModelSpec, inputs: list[Arrays], run: Callable[[Arrays], Arrays]) -> list[Arrays]:
+    """Fill the previous-mask input as a video does: zeros at first, then the softmax of the last output.
+
+    Args:
+        spec: a network whose second input has the shape of its first output; others are left as they are.
+        inputs: samples; their second input is replaced.
+        run: the reference network.
+    """
+    if len(spec.inputs) != 2 or not spec.outputs or spec.inputs[1].shape != spec.outputs[0].shape:
+        return inputs
+    name, output = spec.inputs[1].name, spec.outputs[0].name
+    previous = np.zeros(spec.inputs[1].shape, np.float32)
+    filled = []
+    for sample in inputs:
+        filled.append({**sample, name: previous})
+        logits = run(filled[-1])[output]
+        shifted = np.exp(logits - logits.max(1, keepdims=True))
+        previous = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
+    return filled
+
+
+def _picture(random: np.random.Generator, tensor: TensorSpec, preprocess: Preprocess) -> np.ndarray:
+    """Noise of several scales, as pictures have it, through the preprocessing contract."""
+    import cv2
+
+    batch, channels, height, width = tensor.shape
+    total = np.zeros((batch, channels, height, width), np.float32)
+    for level in (4, 16, 64):
+        for index in np.ndindex(batch, channels):
+            small = random.standard_normal((level, level)).astype(np.float32)
+            total[index] += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    low, high = total.min(), total.max()
+    pixels = (total - low) / max(high - low, 1e-6) * 255
+    mean = np.asarray(preprocess.mean, np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(preprocess.std, np.float32).reshape(1, -1, 1, 1)
+    return ((pixels - mean) / std).astype(np.float32)
+
+
+def _noise(random: np.random.Generator, tensor: TensorSpec) -> np.ndarray:
+    dtype = np.dtype(tensor.dtype)
+    if dtype.kind == "f":
+        return random.standard_normal(tensor.shape).astype(dtype)
+    return random.integers(0, 2, tensor.shape).astype(dtype)
+
+
+def normalize(picture: np.ndarray, tensor: TensorSpec, preprocess: Preprocess) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of any size -> float32 (1, 3, h, w) as the contract says."""
+    import cv2
+
+    height, width = tensor.shape[2:]
+    interpolation = cv2.INTER_AREA if picture.shape[0] > height else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (width, height), interpolation=interpolation).astype(np.float32)
+    scaled = (resized - np.asarray(preprocess.mean, np.float32)) / np.asarray(preprocess.std, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def _from_picture(spec: ModelSpec, picture: np.ndarray) -> Arrays:
+    assert spec.preprocess is not None
+    sample = {spec.inputs[0].name: normalize(picture, spec.inputs[0], spec.preprocess)}
+    for tensor in spec.inputs[1:]:
+        sample[tensor.name] = np.zeros(tensor.shape, tensor.dtype)
+    return sample
+
+
+def _needs_pictures(spec: ModelSpec, where: str) -> None:
+    if spec.preprocess is None:
+        raise UsageError(
+            f"'{spec.name}' has no preprocessing contract, so the pictures in '{where}' cannot be used",
+            "give a .npz with one array per input, in the network's own range",
+        )
+
+
+def _from_folder(spec: ModelSpec, folder: Path) -> Iterator[Arrays]:
+    import cv2
+
+    _needs_pictures(spec, str(folder))
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise UnsupportedError(
+                f"'{path}' is not a readable picture", "remove it from the calibration folder"
+            )
+        yield _from_picture(spec, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+
+def _from_dataset(spec: ModelSpec, place: str) -> Iterator[Arrays]:
+    from toolchain.training.celebamask import CelebAMask
+
+    _needs_pictures(spec, place)
+    data = CelebAMask(place, "val", spec.inputs[0].shape[-1])
+    for index in range(len(data)):
+        yield _from_picture(spec, data.pair(index)[0])
+
+
+def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UnsupportedError(f"'{path}' is not a readable .npy or .npz file: {error}") from error
+    if isinstance(loaded, np.ndarray):
+        if len(spec.inputs) > 1:
+            names = ", ".join(tensor.name for tensor in spec.inputs)
+            raise UsageError(f"'{path}' has one array, the network has inputs {names}", "write a .npz")
+        arrays = {spec.inputs[0].name: loaded}
+    else:
+        arrays = {name: loaded[name] for name in loaded.files}
+    for tensor in spec.inputs:
+        array = arrays.get(tensor.name)
+        if array is None:
+            raise UsageError(f"'{path}' has no array '{tensor.name}'", f"it has: {', '.join(arrays)}")
+        if array.shape[1:] != tensor.shape[1:]:
+            raise UsageError(
+                f"'{tensor.name}' in '{path}' has samples of shape {array.shape[1:]}, the network takes"
+                f" {tensor.shape[1:]}",
+                "samples are on the first axis, in the layout of the ONNX graph",
+            )
+        if not np.isfinite(array).all():
+            raise UnsupportedError(f"'{tensor.name}' in '{path}' has NaN or infinite values")
+    batches = {tensor.name: tensor.shape[0] for tensor in spec.inputs}
+    count = min(len(arrays[name]) // batch for name, batch in batches.items())
+    for index in range(count):
+        yield {
+            tensor.name: arrays[tensor.name][index * batches[tensor.name] :][: batches[tensor.name]].astype(
+                tensor.dtype
+            )
+            for tensor in spec.inputs
+        }

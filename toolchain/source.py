@@ -1,0 +1,257 @@
+"""Find out what MODEL means: a zoo name, an ONNX file, a factory, or a module in memory."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from toolchain.errors import ToolchainError, UnsupportedError, UsageError
+from toolchain.spec import GENERIC, ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import nn
+
+Shapes = dict[str, tuple[int, ...]] | tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network before conversion.
+
+    Attributes:
+        spec: its contract; tensors in ONNX (channel-first) order.
+        module: the PyTorch network in eval mode, None for an ONNX file.
+        onnx: the ONNX file, None for a PyTorch network.
+        graph: the graph read from the ONNX file, None for a PyTorch network.
+        trained: False when the weights are random; then parity says nothing about accuracy.
+        card: card of the weights that ship with a zoo network.
+    """
+
+    spec: ModelSpec
+    module: nn.Module | None = None
+    onnx: Path | None = None
+    graph: ir.Model | None = None
+    trained: bool = True
+    card: dict[str, Any] | None = None
+
+
+def resolve(model: Any, weights: Path | None = None, input_shape: Shapes = None) -> Source:
+    """The network that `model` stands for.
+
+    Args:
+        model: zoo name, path of a `.onnx` file, `file.py:factory`, `package.module:factory`, or an nn.Module.
+        weights: state dict for a zoo network or a factory's module.
+        input_shape: shape of the only input, or one per input name; for modules and dynamic ONNX inputs.
+
+    Raises:
+        UsageError: there is no such model, or the arguments do not fit it.
+        UnsupportedError: an ONNX file that cannot be used.
+    """
+    if not isinstance(model, str | Path):
+        return _from_module(model, type(model).__name__.lower(), weights, input_shape)
+    text = str(model)
+    if text.endswith(".onnx"):
+        if weights is not None:
+            raise UsageError("--weights is for PyTorch networks; an ONNX file carries its own")
+        return _from_onnx(Path(text), input_shape)
+    if ":" in text:
+        return _from_factory(text, weights, input_shape)
+    return _from_zoo(text, weights, input_shape)
+
+
+def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
+    from toolchain.models.weights_file import load_weights
+    from toolchain.models.zoo import zoo
+
+    if name not in zoo() and Path(name).exists():
+        raise UsageError(
+            f"'{name}' is neither a zoo name nor a .onnx file", "PyTorch networks: file.py:factory"
+        )
+    entry = zoo().get(name)
+    spec = entry.spec
+    if input_shape is not None:
+        spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
+    module = entry.build().eval()
+    file = weights or entry.weights
+    if file is not None:
+        load_weights(module, file)
+    return Source(
+        _with_outputs(spec, module),
+        module,
+        trained=file is not None,
+        card=entry.card if weights is None else None,
+    )
+
+
+def _from_onnx(path: Path, input_shape: Shapes) -> Source:
+    from toolchain.converters.graph.load import load_onnx
+
+    graph = load_onnx(path, input_shape)
+    spec = ModelSpec(
+        name=path.stem,
+        task=GENERIC,
+        inputs=_tensors(graph.graph.inputs),
+        outputs=_tensors(graph.graph.outputs),
+    )
+    return Source(spec, onnx=path, graph=graph)
+
+
+def _tensors(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+    made = []
+    for value in values:
+        shape = tuple(int(size) if isinstance(size, int) else -1 for size in value.shape or ())
+        dtype = value.dtype.numpy().name if value.dtype is not None else "float32"
+        made.append(TensorSpec(value.name or "", shape, dtype, "NCHW" if len(shape) == 4 else ""))
+    return tuple(made)
+
+
+def _from_factory(text: str, weights: Path | None, input_shape: Shapes) -> Source:
+    place, _, attribute = text.rpartition(":")
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UsageError(
+            f"'{place}' has no function '{attribute}'", f"it has: {', '.join(names[:8]) or 'none'}"
+        )
+    made = _call(factory, text)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], ModelSpec):
+        network, spec = made
+        return _trained(network, spec, weights)
+    return _from_module(made, attribute, weights, input_shape)
+
+
+def _call(factory: Callable[[], Any], text: str) -> Any:
+    try:
+        return factory()
+    except ToolchainError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"'{text}' failed: {type(error).__name__}: {error}", "the factory must work without arguments"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"no file '{path}'", "write path/to/file.py:factory")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # The file may import its neighbours, as it could if it were run.
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"'{name}' cannot be imported: {error}", "write path/to/file.py:factory or package.module:factory"
+        ) from error
+
+
+def _from_module(network: Any, name: str, weights: Path | None, input_shape: Shapes) -> Source:
+    from torch import nn
+
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"'{name}' is a {type(network).__name__}, not a torch.nn.Module")
+    if input_shape is None:
+        raise UsageError(f"the shape of the input of '{name}' is unknown", "add --input-shape 1,3,224,224")
+    inputs = input_shape if isinstance(input_shape, dict) else {"input": input_shape}
+    spec = ModelSpec(
+        name=name,
+        task=GENERIC,
+        inputs=tuple(TensorSpec(key, shape, layout=_guess(shape)) for key, shape in inputs.items()),
+        outputs=(),
+    )
+    return _trained(network, spec, weights)
+
+
+def _guess(shape: tuple[int, ...]) -> str:
+    return "NCHW" if len(shape) == 4 else ""
+
+
+def _trained(network: nn.Module, spec: ModelSpec, weights: Path | None) -> Source:
+    from toolchain.models.weights_file import load_weights
+
+    if weights is not None:
+        load_weights(network, weights)
+    network.eval()
+    return Source(_with_outputs(spec, network), network)
+
+
+def _with_shapes(inputs: tuple[TensorSpec, ...], shapes: Shapes) -> tuple[TensorSpec, ...]:
+    given = shapes if isinstance(shapes, dict) else {inputs[0].name: shapes or ()}
+    unknown = set(given) - {tensor.name for tensor in inputs}
+    if unknown:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise UsageError(f"there is no input '{sorted(unknown)[0]}'", f"the inputs are: {names}")
+    first = given.get(inputs[0].name)
+    made = []
+    for tensor in inputs:
+        shape = given.get(tensor.name)
+        if shape is not None and len(shape) != len(tensor.shape):
+            raise UsageError(
+                f"input '{tensor.name}' has rank {len(tensor.shape)}, not {len(shape)}",
+                f"its usual shape is {','.join(map(str, tensor.shape))}",
+            )
+        if shape is None and first is not None and len(tensor.shape) == len(first) == 4:
+            # The previous mask has the size of the picture.
+            shape = (first[0], tensor.shape[1], *first[2:])
+        made.append(replace(tensor, shape=shape or tensor.shape))
+    return tuple(made)
+
+
+def _with_outputs(spec: ModelSpec, network: nn.Module) -> ModelSpec:
+    """Run the network once on zeros to learn the shapes of its outputs; names are kept where given.
+
+    Raises:
+        UsageError: the network does not take inputs of these shapes.
+        UnsupportedError: it returns something else than tensors.
+    """
+    import torch
+
+    zeros = [torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in spec.inputs]
+    try:
+        with torch.no_grad():
+            result = network(*zeros)
+    except Exception as error:
+        shapes = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in spec.inputs)
+        raise UsageError(
+            f"'{spec.name}' does not take inputs of these shapes ({shapes}): {str(error).splitlines()[0]}",
+            "correct --input-shape",
+        ) from error
+    values = list(result) if isinstance(result, tuple | list) else [result]
+    if not all(isinstance(value, torch.Tensor) for value in values):
+        raise UnsupportedError(
+            f"'{spec.name}' returns {type(result).__name__}, not tensors",
+            "wrap it in a module whose forward returns a tensor or a tuple of tensors",
+        )
+    names = [tensor.name for tensor in spec.outputs]
+    if len(names) != len(values):
+        names = ["output"] if len(values) == 1 else [f"output_{index}" for index in range(len(values))]
+        if spec.task != GENERIC and len(values) == 1:
+            names = ["logits"]
+    outputs = tuple(
+        TensorSpec(
+            name, tuple(value.shape), str(value.dtype).removeprefix("torch."), _guess(tuple(value.shape))
+        )
+        for name, value in zip(names, values, strict=True)
+    )
+    return replace(spec, outputs=outputs)

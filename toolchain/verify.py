@@ -1,0 +1,130 @@
+"""Compare model files with the network that they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolchain.errors import UsageError
+from toolchain.parity import Arrays, compare, failures, from_file, to_file
+from toolchain.runtimes import Runtime, load
+from toolchain.samples import samples, with_feedback
+from toolchain.source import Source
+from toolchain.spec import Artifact, ModelSpec, Parity, TensorSpec, load_sidecar, shape_text, sidecar_path
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a comparison.
+
+    Attributes:
+        path: the file.
+        precision: decides the gate; from the sidecar, "fp32" without one.
+        parity: the figures.
+        failures: the gates that it fails, as sentences.
+    """
+
+    path: Path
+    precision: str
+    parity: Parity
+    failures: list[str]
+
+
+def reference_of(source: Source) -> Runtime:
+    """The runtime that says what the network computes: torch, or ONNX Runtime for an ONNX file."""
+    if source.module is not None:
+        from toolchain.runtimes.torch_runtime import TorchRuntime
+
+        return TorchRuntime(source.module, source.spec)
+    import onnx_ir
+
+    from toolchain.runtimes.onnx_runtime import OnnxRuntime
+
+    assert source.graph is not None
+    return OnnxRuntime(onnx_ir.to_proto(source.graph).SerializeToString())
+
+
+def run_file(
+    runtime: Runtime,
+    sample: Arrays,
+    spec: ModelSpec,
+    inputs: Sequence[TensorSpec] | None = None,
+    outputs: Sequence[TensorSpec] | None = None,
+) -> Arrays:
+    """Run a file on a sample in ONNX order; results come back in ONNX order under the network's names.
+
+    Args:
+        runtime: the loaded file.
+        sample: one array per input of the network.
+        spec: the network's contract.
+        inputs: the file's inputs with their layouts; None to find them by name and shape.
+        outputs: the same for its outputs.
+    """
+    inputs = inputs or _match(runtime.inputs, spec.inputs, "input")
+    outputs = outputs or _match(runtime.outputs, spec.outputs, "output")
+    renamed = dict(zip((t.name for t in inputs), (sample[t.name] for t in spec.inputs), strict=True))
+    made = from_file(runtime.run(to_file(renamed, inputs)), outputs)
+    return dict(zip((t.name for t in spec.outputs), made.values(), strict=True))
+
+
+def _match(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], kind: str) -> list[TensorSpec]:
+    """The file's tensors in the order of the network's, with their layout.
+
+    Tensors are matched by name; where the names differ, by position. A tensor with the shape of the
+    network's is taken as it is, one with the channel-last shape is transposed.
+    """
+    if len(found) != len(wanted):
+        raise UsageError(
+            f"the file has {len(found)} {kind}s, the network has {len(wanted)}",
+            "compare it with its own network",
+        )
+    by_name = {tensor.name: tensor for tensor in found}
+    named = all(tensor.name in by_name for tensor in wanted)
+    pairs = [(by_name[t.name], t) for t in wanted] if named else list(zip(found, wanted, strict=True))
+    return [_with_layout(have, want, kind) for have, want in pairs]
+
+
+def _with_layout(have: TensorSpec, want: TensorSpec, kind: str) -> TensorSpec:
+    if tuple(have.shape) == tuple(want.shape):
+        return replace(have, layout=want.layout)
+    if len(want.shape) >= 3 and tuple(have.shape) == (want.shape[0], *want.shape[2:], want.shape[1]):
+        return replace(have, layout="NHWC" if len(want.shape) == 4 else "NWC")
+    raise UsageError(
+        f"{kind} '{have.name}' has shape {shape_text(have.shape)}, the network has {shape_text(want.shape)}",
+        "compare the file with the network that it was made from",
+    )
+
+
+def verify(path: Path, source: Source, calibration: str | Path | None = None, count: int = 8) -> Verdict:
+    """Run a file and its network on the same inputs.
+
+    Args:
+        path: a model file, ours or not; a sidecar beside it gives layouts and precision.
+        source: the network.
+        calibration: real inputs; None for synthetic ones.
+        count: how many samples at most.
+
+    Raises:
+        UsageError: the file does not fit the network.
+    """
+    sidecar: Artifact | None = load_sidecar(path) if sidecar_path(path).is_file() else None
+    with reference_of(source) as reference, load(path) as runtime:
+        inputs, origin = samples(source.spec, calibration, count)
+        inputs = with_feedback(source.spec, inputs, reference.run)
+        expected = [reference.run(sample) for sample in inputs]
+        actual = [
+            run_file(
+                runtime,
+                sample,
+                source.spec,
+                sidecar.inputs if sidecar else None,
+                sidecar.outputs if sidecar else None,
+            )
+            for sample in inputs
+        ]
+    parity = compare(
+        expected, actual, source.spec.task, "torch" if source.module is not None else "onnx", origin
+    )
+    precision = sidecar.precision if sidecar else "fp32"
+    return Verdict(path, precision, parity, failures(parity, precision, source.spec.task))
