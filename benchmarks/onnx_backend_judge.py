@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from toolchain.benchmarks.onnx_backend_cases import Case
 
+from toolchain.benchmarks.onnx_backend_cases import Case
 from toolchain.errors import ToolchainError, UnsupportedOpsError
 
 PASSED = "passed"

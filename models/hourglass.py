@@ -12,11 +12,12 @@ as input (Google's real-time hair segmentation, arXiv:1907.06740), dense tail (a
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from toolchain.models.faces import LABELS, face_spec
 from toolchain.models.layers import InvertedResidual, conv_bn_relu6
 from toolchain.models.zoo import register_model
-from torch import Tensor, nn
-from torch.nn import functional
 
 DEPTH = 4
 STEM_WIDTH = 64

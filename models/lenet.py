@@ -6,10 +6,10 @@ without padding or activation, each followed by max pooling, then 500 hidden uni
 
 from __future__ import annotations
 
-from toolchain.models.layers import kaiming_init
-from toolchain.models.zoo import register_model
 from torch import Tensor, nn
 
+from toolchain.models.layers import kaiming_init
+from toolchain.models.zoo import register_model
 from toolchain.spec import CLASSIFICATION, ModelSpec, TensorSpec
 
 LABELS = tuple("0123456789")

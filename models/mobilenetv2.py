@@ -6,10 +6,10 @@ PyTorch.
 
 from __future__ import annotations
 
-from toolchain.models.layers import InvertedResidual, conv_bn_relu6, kaiming_init
-from toolchain.models.zoo import register_model
 from torch import Tensor, nn
 
+from toolchain.models.layers import InvertedResidual, conv_bn_relu6, kaiming_init
+from toolchain.models.zoo import register_model
 from toolchain.spec import CLASSIFICATION, ModelSpec, Preprocess, TensorSpec
 
 CLASSES = 1000

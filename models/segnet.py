@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from toolchain.models.faces import LABELS, face_spec
 from toolchain.models.layers import conv_bn_relu, kaiming_init
 from toolchain.models.zoo import register_model
-from torch import Tensor, nn
-from torch.nn import functional
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 

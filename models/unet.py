@@ -8,11 +8,12 @@ channels wide instead of 1024, and bilinear upsampling replaces the transposed c
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from toolchain.models.faces import LABELS, face_spec
 from toolchain.models.layers import conv_bn_relu, kaiming_init
 from toolchain.models.zoo import register_model
-from torch import Tensor, nn
-from torch.nn import functional
 
 WIDTHS = (64, 128, 256, 512, 512)
 

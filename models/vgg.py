@@ -7,10 +7,10 @@ a single pixel of 512 channels.
 
 from __future__ import annotations
 
-from toolchain.models.layers import conv_bn_relu, kaiming_init
-from toolchain.models.zoo import register_model
 from torch import Tensor, nn
 
+from toolchain.models.layers import conv_bn_relu, kaiming_init
+from toolchain.models.zoo import register_model
 from toolchain.spec import CLASSIFICATION, ModelSpec, Preprocess, TensorSpec
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))

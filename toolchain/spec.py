@@ -116,16 +116,17 @@ class Parity:
     inputs: str = "synthetic"
 
     def as_json(self) -> dict[str, Any]:
-        """A dict that JSON can express: an infinite ratio becomes the string "inf" or "-inf"."""
+        """A dict that JSON can express: what is not finite becomes "inf", "-inf" or "nan"."""
         values = asdict(self)
-        if not math.isfinite(self.sqnr_db):
-            values["sqnr_db"] = str(self.sqnr_db)
+        for name in ("sqnr_db", "max_abs"):
+            if not math.isfinite(values[name]):
+                values[name] = str(values[name])
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Parity:
         """Inverse of `as_json`."""
-        return cls(**{**values, "sqnr_db": float(values["sqnr_db"])})
+        return cls(**{**values, "sqnr_db": float(values["sqnr_db"]), "max_abs": float(values["max_abs"])})
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
             versions=dict(raw["versions"]),
             command=raw["command"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnsupportedError(f"sidecar of '{path}' cannot be read: {error!r}", hint) from error
 
 
@@ -242,7 +243,7 @@ def load_sidecar(path: Path | str) -> Artifact:
     """
     beside = sidecar_path(path)
     try:
-        text = beside.read_text(encoding="utf-8")
+        text = beside.read_bytes()
     except OSError as error:
         raise UsageError(
             f"'{path}' has no sidecar ({beside.name} cannot be read: {error.strerror})",

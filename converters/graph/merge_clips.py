@@ -35,7 +35,8 @@ def merge_clips(model: ir.Model) -> bool:
        (clip(l1), clip(h1)): limiters are monotone.
     3. Bounds (0, inf) are a Relu; a bound at the end of the float range is no bound; a Clip without
        bounds goes away.
-    4. Floating point only; a Clip whose lower bound lies above the upper one is left alone.
+    4. Floating point only; a Clip whose lower bound lies above the upper one is left alone, and so is one
+       that only lets an infinity through.
     """
     changed = False
     for node in [node for node in model.graph if is_op(node, "Relu", "Clip", "Min", "Max")]:
@@ -82,7 +83,8 @@ def _bounds(node: ir.Node) -> tuple[ir.Value, Bounds] | None:
     )
     low = -math.inf if low <= -largest else low
     high = math.inf if high >= largest else high
-    return None if math.isnan(low) or math.isnan(high) or low > high else (data, (low, high))
+    valid = low <= high and low != math.inf and high != -math.inf
+    return (data, (low, high)) if valid else None
 
 
 def _one_number(node: ir.Node) -> tuple[ir.Value, float] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.flatten_channels_last import flatten_channels_last
 from toolchain.converters.tflite.flatbuffer import serialize
 from toolchain.converters.tflite.float16 import store_float16
@@ -21,7 +22,6 @@ from toolchain.converters.tflite.layout import (
 )
 from toolchain.converters.tflite.lowering import REFUSED_TYPES, Lowering, handlers, lower_graph
 from toolchain.converters.tflite.program import Program, Tensor
-
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.spec import TensorSpec
 

@@ -8,8 +8,8 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from toolchain.converters.tflite.program import Operator, Program, Tensor
 
+from toolchain.converters.tflite.program import Operator, Program, Tensor
 from toolchain.errors import UnsupportedError
 
 IDENTIFIER = b"TFL3"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
 
+from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
 from toolchain.errors import UnsupportedError
 
 # Smaller constants save nothing: the DEQUANTIZE that brings them back is larger.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.layout import (
     NodeLayout,
     Perm,
@@ -21,7 +22,6 @@ from toolchain.converters.tflite.layout import (
     shape_of,
 )
 from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
-
 from toolchain.errors import Refusal, UnsupportedOpsError
 from toolchain.registry import Registry
 

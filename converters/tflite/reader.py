@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.flatbuffer import IDENTIFIER, TENSOR_TYPES
 from toolchain.converters.tflite.program import OP_NAMES, Op
-
 from toolchain.errors import UnsupportedError
 from toolchain.spec import TensorSpec
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toolchain.models.mobilenetv2 import MobileNetV2, scaled_width
 from torch import nn
+
+from toolchain.models.mobilenetv2 import MobileNetV2, scaled_width
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from toolchain.models import zoo
 
 COUNTS = {

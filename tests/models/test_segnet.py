@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from toolchain.models.segnet import MaxPoolWithMask, SegNet, unpool
 from torch import nn
 from torch.nn import functional
+
+from toolchain.models.segnet import MaxPoolWithMask, SegNet, unpool
 
 FEW_VALUES = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0])
 PHONE_OPS = {"MaxPool", "Resize", "Equal", "Where", "Expand", "Tile"}

@@ -10,11 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from toolchain.models import zoo
-from toolchain.models.weights_file import load_weights, read_state
 from torch import nn
 
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
+from toolchain.models import zoo
+from toolchain.models.weights_file import load_weights, read_state
 
 NETWORK = "mobile-hourglass"
 

@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 import torch
-from toolchain.models import zoo
 
+from toolchain.models import zoo
 from toolchain.spec import CLASSIFICATION, SEGMENTATION
 
 NAMES = list(zoo())

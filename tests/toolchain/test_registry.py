@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toolchain.models import zoo
 
 from toolchain.errors import UsageError
+from toolchain.models import zoo
 from toolchain.registry import Registry
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toolchain.models import zoo
 
 from toolchain.errors import UnsupportedError, UsageError
+from toolchain.models import zoo
 from toolchain.spec import (
     Artifact,
     ModelSpec,

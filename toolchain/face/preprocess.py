@@ -20,7 +20,7 @@ def picture_sizes(spec: TensorSpec) -> tuple[int, int, int]:
     if spec.layout not in (CHANNELS_FIRST, CHANNELS_LAST) or len(spec.shape) != 4 or spec.shape[0] != 1:
         raise UnsupportedError(
             f"tensor '{spec.name}' has layout '{spec.layout}' and shape {spec.shape}, not one picture",
-            f"pictures are 1 x channels x height x width ({CHANNELS_FIRST}) or channels last ({CHANNELS_LAST})",
+            f"supported are 1 x channels x height x width ({CHANNELS_FIRST}) and {CHANNELS_LAST}",
         )
     _, a, b, c = spec.shape
     return (b, c, a) if spec.layout == CHANNELS_FIRST else (a, b, c)
@@ -71,10 +71,16 @@ def to_input(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 def from_output(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Inverse of `to_input`: (height, width, channels) float32 of an output tensor."""
-    values = array[0].astype(np.float32)
-    if spec.scale is not None:
-        values = (values - np.float32(spec.zero_point or 0)) * np.float32(spec.scale)
+    values = dequantized(array, spec)[0]
     return np.ascontiguousarray(values.transpose(1, 2, 0) if spec.layout == CHANNELS_FIRST else values)
+
+
+def dequantized(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Real values of an output, float32: (stored - zero point) * scale where it is quantized."""
+    values = array.astype(np.float32)
+    if spec.scale is None:
+        return values
+    return (values - np.float32(spec.zero_point or 0)) * np.float32(spec.scale)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -83,7 +89,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     Raises:
         UnsupportedError: the logits are not finite, so that no class is the most probable.
     """
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
     total = exponents.sum(axis=-1, keepdims=True)
     if not np.isfinite(total).all():
         raise UnsupportedError(

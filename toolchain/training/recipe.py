@@ -23,7 +23,9 @@ from toolchain.spec import SEGMENTATION, ModelSpec
 from toolchain.training.allocator import keep_freed_memory
 from toolchain.training.celebamask import CelebAMask
 from toolchain.training.face_parsing import FaceParsing
+from toolchain.training.ranges import measure_ranges
 
+CALIBRATION_PICTURES = 64
 TERMS = {
     "celebamask": "trained on CelebAMask-HQ, which is for non-commercial research: these weights are for "
     "research use, and must not be used commercially"
@@ -86,8 +88,8 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
     entry = zoo().get(options.model)
     if entry.spec.task != SEGMENTATION:
         raise UsageError(f"'{options.model}' is no face parser", "`toolchain models` lists them")
-    if options.size % 16:
-        raise UsageError(f"size {options.size} is not a multiple of 16", "use 128 or 256")
+    if options.size % 32:
+        raise UsageError(f"size {options.size} is not a multiple of 32", "use 128 or 256")
     train, validation = open_data(options.data, options.size)
     last = options.output / "last.ckpt"
     if options.resume and not last.is_file():
@@ -124,6 +126,7 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
         {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
     )
     card = _card(options, entry.spec, network, module, validation)
+    card["calibration"] = _calibration(options, entry.spec, network)
     _write(options, network, card)
     return card
 
@@ -187,6 +190,20 @@ def _card(
             "micro_f1_with_skin": round(scores.micro_with_skin, 2),
             "per_class_f1": dict(zip(spec.labels, (round(f, 2) for f in scores.per_class), strict=True)),
         },
+    }
+
+
+def _calibration(options: TrainOptions, spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
+    """Ranges on training pictures at the size of the contract, whatever size was trained on."""
+    pictures, _ = open_data(options.data, spec.inputs[0].shape[-1])
+    count = min(CALIBRATION_PICTURES, len(pictures))
+    indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
+    ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))
+    return {
+        "method": "minmax",
+        "pictures": count,
+        "split": "train",
+        "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
     }
 
 

@@ -19,9 +19,10 @@ from toolchain.converters.tflite.layout import (
 )
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.expression import Expression, input_expression, parameter
-from toolchain.converters.tflite.program import Op, Tensor
+from toolchain.converters.tflite.program import Op
 
 MIN_MAX_TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64")
+EMPTY = "give it at least one axis, and each axis one element"
 # Beyond it 1 - tanh(softplus(x)) is below the resolution of float32.
 MISH_SATURATION = 20.0
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
@@ -70,9 +71,10 @@ def _bound(context: NodeContext, index: int, name: str) -> Expression | float | 
         attribute = context.node.attributes.get(name)
         return None if attribute is None else attribute.as_float()
     if not is_constant(context.onnx(index)):
-        return Expression(context, context.reshape(context.input_as(index, plain_perm(len(context.shape(index)))), (), name))
+        return input_expression(context, index).reshape(())
     bound = context.constant(index, name).item()
-    return None if isinstance(bound, float) and np.isinf(bound) and (bound > 0) == (name == "max") else bound
+    unlimited = bound == (np.inf if name == "max" else -np.inf)
+    return None if unlimited else bound
 
 
 @lowers("LeakyRelu", layout=elementwise)
@@ -89,10 +91,9 @@ def prelu(context: NodeContext) -> None:
     _require_types(context, ("float32", "int32", "int64"))
     x = input_expression(context)
     perm, rank = context.perm, len(context.perm)
-    slope_rank = len(context.shape(1))
-    if slope_rank > rank or any(
-        size not in (1, whole) for size, whole in zip(context.shape(1)[::-1], context.shape()[::-1], strict=False)
-    ):
+    sizes = context.shape(1)
+    slope_rank = len(sizes)
+    if slope_rank > rank or np.broadcast_shapes(sizes, context.shape()) != context.shape():
         raise Refused("the slope has more elements than the input along an axis", "expand the input first")
     slope = parameter(context, 1, range(rank - slope_rank, rank), perm)
     if context.dtype() == np.float32 and rank <= 4:
@@ -151,7 +152,7 @@ def selu(context: NodeContext) -> None:
 
 
 def _scaled_elu(context: NodeContext, alpha: float, inner: float, outer: float) -> None:
-    """outer * (max(x, 0) + alpha * elu(min(x, 0) * inner))."""
+    """Outer * (max(x, 0) + alpha * elu(min(x, 0) * inner))."""
     x = input_expression(context)
     negative = x.minimum(0)
     if inner != 1:
@@ -166,16 +167,27 @@ def _scaled_elu(context: NodeContext, alpha: float, inner: float, outer: float) 
 @lowers("ThresholdedRelu", layout=elementwise)
 def thresholded_relu(context: NodeContext) -> None:
     """ThresholdedRelu: x where it is above alpha, else 0."""
-    x = context.input()
-    # The comparison and the selection broadcast over few axes only.
-    flat = x if len(x.shape) <= 4 else context.reshape(x, (prod(x.shape),), "flat")
-    alpha = context.const(np.float32(context.float("alpha", 1.0)), "alpha")
-    above = context.temp(flat.shape, np.dtype(bool), "above")
-    context.emit(Op.GREATER, [flat, alpha], above, schema.GreaterOptionsT())
-    y = context.output() if flat is x else context.temp(flat.shape, x.dtype, "chosen")
+    x = _few_axes(context)
+    _keep_above(x, x, context.float("alpha", 1.0))
+
+
+def _few_axes(context: NodeContext) -> Expression:
+    """The first input, with at most four axes: comparison and selection broadcast over no more."""
+    x = input_expression(context)
+    return x if len(x.tensor.shape) <= 4 else x.reshape((prod(x.tensor.shape),))
+
+
+def _keep_above(x: Expression, tested: Expression, limit: float) -> None:
+    """The node's output: x where `tested` is above the limit, else 0."""
+    context, shape = x.context, x.tensor.shape
+    above = context.temp(shape, np.dtype(bool), "above")
+    number = context.const(np.float32(limit), "limit")
+    context.emit(Op.GREATER, [tested.tensor, number], above, schema.GreaterOptionsT())
     zero = context.const(np.float32(0), "zero")
-    context.emit(Op.SELECT_V2, [above, flat, zero], y, schema.SelectV2OptionsT())
-    if flat is not x:
+    whole = shape == tuple(context.out_shape()[axis] for axis in context.perm)
+    y = context.output() if whole else context.temp(shape, x.tensor.dtype, "chosen")
+    context.emit(Op.SELECT_V2, [above, x.tensor, zero], y, schema.SelectV2OptionsT())
+    if not whole:
         context.reshape_to_output(y)
 
 
@@ -190,6 +202,135 @@ def hard_sigmoid(context: NodeContext) -> None:
 @lowers("Softplus", layout=elementwise)
 def softplus(context: NodeContext) -> None:
     """Softplus: max(x, 0) + log(1 + exp(-|x|)), which overflows for no x."""
+    _require_types(context)
     x = input_expression(context)
-    positive = x.unary(Op.RELU)
-    ((x.unary(Op.ABS, schema.AbsOptionsT()) * -1).unary(Op.EXP, schema.ExpOptionsT()) + 1).unary(Op.LOG)
+    small = (x.unary(Op.ABS, schema.AbsOptionsT()) * -1).unary(Op.EXP, schema.ExpOptionsT())
+    (x.unary(Op.RELU) + (small + 1).unary(Op.LOG)).store()
+
+
+@lowers("Softsign", layout=elementwise)
+def softsign(context: NodeContext) -> None:
+    """Softsign: x / (1 + |x|)."""
+    x = input_expression(context)
+    (x / (x.unary(Op.ABS, schema.AbsOptionsT()) + 1)).store()
+
+
+@lowers("Swish", layout=elementwise)
+def swish(context: NodeContext) -> None:
+    """Swish: x * sigmoid(alpha * x)."""
+    x = input_expression(context)
+    alpha = context.float("alpha", 1.0)
+    (x * (x if alpha == 1 else x * alpha).unary(Op.LOGISTIC)).store()
+
+
+@lowers("Gelu", layout=elementwise)
+def gelu(context: NodeContext) -> None:
+    """Gelu, with erf or its approximation by tanh."""
+    approximate = context.string("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise Refused(f"approximate='{approximate}'", "use approximate='none' or 'tanh'")
+    options = schema.GeluOptionsT()
+    options.approximate = approximate == "tanh"
+    context.emit(Op.GELU, [context.input()], context.output(), options)
+
+
+@lowers("Mish", layout=elementwise)
+def mish(context: NodeContext) -> None:
+    """Mish: x * tanh(softplus(x)) = x * n / (n + 2), where n = e * (e + 2) and e = exp(x)."""
+    x = input_expression(context)
+    power = x.minimum(MISH_SATURATION).unary(Op.EXP, schema.ExpOptionsT())
+    n = power * (power + 2)
+    (x * (n / (n + 2))).store()
+
+
+@lowers("Shrink", layout=elementwise)
+def shrink(context: NodeContext) -> None:
+    """Shrink: hard (bias 0), or soft (bias equal to lambd): max(x - lambd, 0) + min(x + lambd, 0)."""
+    _require_types(context)
+    lambd, bias = context.float("lambd", 0.5), context.float("bias", 0.0)
+    if lambd < 0 or bias not in (0, lambd):
+        raise Refused(f"bias={bias} with lambd={lambd}", "use bias=0, or bias=lambd, which is not negative")
+    x = _few_axes(context) if bias == 0 else input_expression(context)
+    if bias == 0:
+        _keep_above(x, x.unary(Op.ABS, schema.AbsOptionsT()), lambd)
+        return
+    above, below = (x - lambd).maximum(0), (x + lambd).minimum(0)
+    (above + below).store()
+
+
+def _normalized_axes(node: ir.Node) -> list[int]:
+    """The axes that a softmax runs over: one, or before opset 13 all from `axis` on."""
+    shape = shape_of(node.inputs[0])  # type: ignore[arg-type]
+    version = node.graph.opset_imports.get("", 13) if node.graph is not None else 13
+    attribute = node.attributes.get("axis")
+    axis = attribute.as_int() if attribute is not None else (-1 if version >= 13 else 1)
+    axis = axis % len(shape) if shape and axis != len(shape) else axis
+    axes = [axis] if version >= 13 else list(range(axis, len(shape)))
+    long = [axis for axis in axes if shape[axis] != 1]
+    return long or axes[-1:]
+
+
+def normalized_last(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
+    """The axis of a softmax stored last; everything in ONNX's order when it runs over several."""
+    rank = rank_of(node.inputs[0])
+    axes = _normalized_axes(node)
+    perm = plain_perm(rank) if is_constant(node.inputs[0]) else perms[0]
+    if len(axes) > 1:
+        perm = plain_perm(rank)
+    elif axes and perm[-1] != axes[0]:
+        perm = (*(axis for axis in perm if axis != axes[0]), axes[0])
+    return NodeLayout((perm,), (perm,))
+
+
+def _softmax_like(context: NodeContext, code: int, options: object) -> None:
+    """Emit an operator that works on the last axis of up to four."""
+    _require_types(context)
+    x, shape = context.input(), context.shape()
+    axes = _normalized_axes(context.node)
+    if not shape or 0 in shape:
+        raise Refused(f"{context.node.op_type} of shape {list(shape)}", EMPTY)
+    count = prod(shape[axis] for axis in axes)
+    if len(axes) == 1 and len(shape) <= 4:
+        context.emit(code, [x], context.output(), options)
+        return
+    x = context.reshape(x, (prod(shape) // count, count), "rows")
+    y = context.emit(code, [x], context.temp(x.shape, x.dtype, "normalized"), options)
+    context.reshape_to_output(y)
+
+
+@lowers("Softmax", layout=normalized_last)
+def softmax(context: NodeContext) -> None:
+    """Softmax over the axis that is stored last."""
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    _softmax_like(context, Op.SOFTMAX, options)
+
+
+@lowers("LogSoftmax", layout=normalized_last)
+def log_softmax(context: NodeContext) -> None:
+    """LogSoftmax over the axis that is stored last."""
+    _softmax_like(context, Op.LOG_SOFTMAX, schema.LogSoftmaxOptionsT())
+
+
+@lowers("Hardmax", layout=normalized_last)
+def hardmax(context: NodeContext) -> None:
+    """Hardmax: ONE_HOT of ARG_MAX, the first of equal maxima."""
+    _require_types(context)
+    x, shape = context.input(), context.shape()
+    axes = _normalized_axes(context.node)
+    if not shape or 0 in shape:
+        raise Refused(f"Hardmax of shape {list(shape)}", EMPTY)
+    count = prod(shape[axis] for axis in axes)
+    x = context.reshape(x, (prod(shape) // count, count), "rows")
+    options = schema.ArgMaxOptionsT()
+    options.outputType = schema.TensorType.INT32
+    places = context.temp(x.shape[:1], np.dtype(np.int32), "places")
+    context.emit(Op.ARG_MAX, [x, context.const(np.int32(1), "axis")], places, options)
+    hot = schema.OneHotOptionsT()
+    hot.axis = -1
+    numbers = [
+        context.const(number, name)
+        for number, name in ((np.int32(count), "depth"), (np.float32(1), "on"), (np.float32(0), "off"))
+    ]
+    y = context.emit(Op.ONE_HOT, [places, *numbers], context.temp(x.shape, x.dtype, "hot"), hot)
+    context.reshape_to_output(y)

@@ -259,7 +259,9 @@ def _spread(context: NodeContext, x: Tensor, strides: Sequence[int]) -> Tensor:
     if down > 1:
         x = context.reshape(x, (n, height, 1, width * across * channels), "rows")
         x = pad_channels_last(context, x, (0, 0), (0, down - 1))
-    return context.reshape(x, (n, height * down, width * across, channels), "spread") if max(strides) > 1 else x
+    return (
+        context.reshape(x, (n, height * down, width * across, channels), "spread") if max(strides) > 1 else x
+    )
 
 
 def _fit(context: NodeContext, x: Tensor, begin: Sequence[int], end: Sequence[int]) -> Tensor:

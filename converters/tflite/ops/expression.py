@@ -131,4 +131,6 @@ def parameter(context: NodeContext, index: int, axes: Sequence[int], perm: Perm)
         return Expression(context, context.const(data, "parameter"))
     own = tuple(sorted(range(len(shape)), key=lambda axis: perm.index(axes[axis])))
     tensor = context.input_as(index, own)
-    return Expression(context, tensor if tensor.shape == tuple(stored) else context.reshape(tensor, stored, "parameter"))
+    return Expression(
+        context, tensor if tensor.shape == tuple(stored) else context.reshape(tensor, stored, "parameter")
+    )

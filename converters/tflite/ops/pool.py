@@ -169,7 +169,9 @@ def _max_of_taps(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
             end[axis + 1] = begin[axis + 1] + (size - 1) * window.strides[axis] + 1
             steps = [1, 1, 1, 1]
             steps[axis + 1] = window.strides[axis]
-            bounds = [context.int_const(v, name) for v, name in ((begin, "begin"), (end, "end"), (steps, "steps"))]
+            bounds = [
+                context.int_const(v, name) for v, name in ((begin, "begin"), (end, "end"), (steps, "steps"))
+            ]
             made = context.temp(shape, x.dtype, "tap")
             version = 2 if x.dtype == np.int8 else 1
             taps.append(

@@ -200,9 +200,7 @@ def pad_channels_last(
     made = context.temp(shape, x.dtype, "padded")
     version = 4 if len(shape) > 4 else 2 if x.dtype == np.int8 else 1
     if value is None:
-        return context.emit(
-            Op.PAD, [x, context.const(paddings, "pads")], made, schema.PadOptionsT(), version
-        )
+        return context.emit(Op.PAD, [x, context.const(paddings, "pads")], made, schema.PadOptionsT(), version)
     fill = context.const(np.array([value], x.dtype), "pad_value")
     inputs = [x, context.const(paddings, "pads"), fill]
     return context.emit(Op.PADV2, inputs, made, schema.PadV2OptionsT(), version)

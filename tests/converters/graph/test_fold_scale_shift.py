@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from toolchain.converters.graph.fold_scale_shift import fold_scale_shift
 
 

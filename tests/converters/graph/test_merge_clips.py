@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from toolchain.converters.graph.merge_clips import merge_clips
 
 LOWEST, LARGEST = np.finfo(np.float32).min, np.finfo(np.float32).max
@@ -73,8 +74,11 @@ def test_computed_bounds_are_left_alone(graphs):
 bounds = st.sampled_from([-math.inf, -4.0, -1.0, 0.0, 0.5, 3.0, 6.0, math.inf])
 
 
+limits = st.tuples(bounds, bounds).map(sorted).filter(lambda pair: pair[0] != math.inf and pair[1] != -math.inf)
+
+
 @settings(max_examples=60, deadline=None)
-@given(chain=st.lists(st.tuples(bounds, bounds).map(sorted), min_size=1, max_size=4))
+@given(chain=st.lists(limits, min_size=1, max_size=4))
 def test_any_chain_becomes_at_most_one(graphs, chain):
     lines, constants, source = [], {}, "n"
     for index, (low, high) in enumerate(chain):

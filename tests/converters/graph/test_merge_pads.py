@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from toolchain.converters.graph.merge_pads import merge_pads
 from toolchain.converters.graph.remove_dead import remove_dead
 

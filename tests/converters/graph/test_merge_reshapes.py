@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from toolchain.converters.graph.merge_reshapes import merge_reshapes
 from toolchain.converters.graph.remove_dead import remove_dead
 from toolchain.converters.graph.remove_noops import remove_noops
@@ -31,7 +32,7 @@ def test_chains(graphs, body, wanted):
         "same": np.array([1, 2, 3, 4]),
         "zero": np.array([0]),
     }
-    rank = {"y = Reshape": "[1,2,3,4]"}.get("y = " + body.rpartition("y = ")[2].partition("(")[0], None)
+    rank = {"y = Reshape": "[1,2,3,4]"}.get("y = " + body.rpartition("y = ")[2].partition("(")[0])
     text = f"(float[1,2,3,4] x) => (float{rank or 'SHAPE'} y) {{ {body} }}"
     if rank is None:
         last = body.rpartition("y = Abs(")[2][0]

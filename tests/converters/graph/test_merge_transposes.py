@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from toolchain.converters.graph.merge_transposes import merge_transposes
 from toolchain.converters.graph.remove_dead import remove_dead
 from toolchain.converters.graph.remove_noops import remove_noops

@@ -15,9 +15,9 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import helper, numpy_helper
+
 from toolchain.converters.graph import clean
 from toolchain.converters.tflite import TFLiteModel, convert
-
 from toolchain.errors import UnsupportedOpsError
 
 Arrays = dict[str, np.ndarray]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from toolchain.benchmarks.onnx_backend import counts, summary
 from toolchain.benchmarks.onnx_backend_cases import Case, load_cases
 from toolchain.benchmarks.onnx_backend_judge import (

@@ -33,7 +33,12 @@ CONV_ROWS = [
     ({"strides": [2, 2]}, (1, 3, 8, 7), (4, 3, 1, 1), {"CONV_2D": 1}),
     ({"dilations": [2, 3]}, (1, 3, 9, 9), (4, 3, 3, 3), {"CONV_2D": 1}),
     ({"dilations": [2, 2], "pads": [2, 2, 2, 2]}, (1, 3, 9, 9), (4, 3, 3, 3), {"CONV_2D": 1}),
-    ({"dilations": [2, 1], "strides": [2, 3], "pads": [1, 0, 0, 1]}, (1, 3, 9, 9), (4, 3, 3, 2), {"CONV_2D": 1}),
+    (
+        {"dilations": [2, 1], "strides": [2, 3], "pads": [1, 0, 0, 1]},
+        (1, 3, 9, 9),
+        (4, 3, 3, 2),
+        {"CONV_2D": 1},
+    ),
     ({"auto_pad": "SAME_UPPER", "strides": [2, 2]}, (1, 3, 8, 7), (4, 3, 3, 2), {"CONV_2D": 1}),
     ({"auto_pad": "SAME_LOWER", "strides": [2, 2]}, (1, 3, 8, 7), (4, 3, 3, 2), {"PAD": 1, "CONV_2D": 1}),
     ({"auto_pad": "SAME_LOWER"}, (1, 3, 8, 7), (4, 3, 3, 3), {"CONV_2D": 1}),
@@ -41,10 +46,25 @@ CONV_ROWS = [
     ({"group": 2, "pads": [1, 1, 1, 1]}, (1, 4, 8, 6), (6, 2, 3, 3), {"CONV_2D": 1}),
     ({"group": 3}, (2, 6, 5, 6), (3, 2, 3, 3), {"CONV_2D": 1}),
     ({"group": 4, "pads": [1, 1, 1, 1]}, (2, 4, 8, 6), (4, 1, 3, 3), {"DEPTHWISE_CONV_2D": 1}),
-    ({"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}, (1, 4, 8, 6), (4, 1, 3, 3), {"DEPTHWISE_CONV_2D": 1}),
+    (
+        {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        (1, 4, 8, 6),
+        (4, 1, 3, 3),
+        {"DEPTHWISE_CONV_2D": 1},
+    ),
     ({"group": 3}, (1, 3, 8, 6), (6, 1, 3, 2), {"DEPTHWISE_CONV_2D": 1}),
-    ({"group": 3, "dilations": [2, 2], "pads": [2, 2, 2, 2]}, (1, 3, 8, 6), (9, 1, 3, 3), {"DEPTHWISE_CONV_2D": 1}),
-    ({"group": 3, "dilations": [1, 2], "strides": [1, 2]}, (1, 3, 8, 9), (3, 1, 3, 3), {"DEPTHWISE_CONV_2D": 1}),
+    (
+        {"group": 3, "dilations": [2, 2], "pads": [2, 2, 2, 2]},
+        (1, 3, 8, 6),
+        (9, 1, 3, 3),
+        {"DEPTHWISE_CONV_2D": 1},
+    ),
+    (
+        {"group": 3, "dilations": [1, 2], "strides": [1, 2]},
+        (1, 3, 8, 9),
+        (3, 1, 3, 3),
+        {"DEPTHWISE_CONV_2D": 1},
+    ),
     ({"pads": [1, 1]}, (2, 3, 9), (4, 3, 3), {"CONV_2D": 1}),
     ({"pads": [2, 0], "strides": [2], "dilations": [2]}, (2, 3, 9), (4, 3, 3), {"CONV_2D": 1, "PAD": 1}),
     ({"group": 3, "pads": [1, 1]}, (2, 3, 9), (6, 1, 3), {"DEPTHWISE_CONV_2D": 1}),
@@ -88,7 +108,12 @@ TRANSPOSED_ROWS = [
         (3, 2, 3, 3),
         {"TRANSPOSE_CONV": 1, "SLICE": 1},
     ),
-    ({"strides": [3, 2], "pads": [0, 2, 1, 0]}, (1, 3, 4, 5), (3, 2, 3, 4), {"TRANSPOSE_CONV": 1, "SLICE": 1}),
+    (
+        {"strides": [3, 2], "pads": [0, 2, 1, 0]},
+        (1, 3, 4, 5),
+        (3, 2, 3, 4),
+        {"TRANSPOSE_CONV": 1, "SLICE": 1},
+    ),
     ({"strides": [3, 2], "output_padding": [2, 1]}, (1, 3, 4, 5), (3, 2, 3, 4), {"TRANSPOSE_CONV": 1}),
     ({"strides": [3, 3]}, (1, 3, 4, 5), (3, 2, 2, 1), {"TRANSPOSE_CONV": 1}),
     ({"strides": [3, 2], "output_shape": [10, 8]}, (1, 1, 3, 3), (1, 2, 3, 3), {"TRANSPOSE_CONV": 1}),
@@ -102,11 +127,21 @@ TRANSPOSED_ROWS = [
     ({"strides": [2, 2], "auto_pad": "SAME_LOWER"}, (1, 2, 4, 4), (2, 2, 3, 3), {"TRANSPOSE_CONV": 1}),
     ({"strides": [3, 3], "auto_pad": "SAME_UPPER"}, (1, 2, 4, 4), (2, 2, 2, 2), {"TRANSPOSE_CONV": 1}),
     ({"dilations": [2, 3]}, (1, 2, 4, 4), (2, 2, 2, 2), {"TRANSPOSE_CONV": 1}),
-    ({"dilations": [2, 1], "strides": [2, 2], "pads": [1, 0, 1, 1]}, (1, 2, 4, 4), (2, 3, 3, 2), {"SLICE": 1}),
+    (
+        {"dilations": [2, 1], "strides": [2, 2], "pads": [1, 0, 1, 1]},
+        (1, 2, 4, 4),
+        (2, 3, 3, 2),
+        {"SLICE": 1},
+    ),
     ({"strides": [2], "pads": [1, 1]}, (2, 3, 5), (3, 2, 4), {"TRANSPOSE_CONV": 1}),
     ({"strides": [2], "pads": [1, 1], "output_padding": [1]}, (2, 3, 5), (3, 2, 3), {"SLICE": 1}),
     ({"strides": [2, 2], "group": 3}, (1, 3, 4, 5), (3, 1, 2, 2), {"DEPTHWISE_CONV_2D": 1}),
-    ({"strides": [2, 2], "group": 3, "pads": [1, 1, 1, 1]}, (2, 3, 4, 5), (3, 1, 4, 4), {"DEPTHWISE_CONV_2D": 1}),
+    (
+        {"strides": [2, 2], "group": 3, "pads": [1, 1, 1, 1]},
+        (2, 3, 4, 5),
+        (3, 1, 4, 4),
+        {"DEPTHWISE_CONV_2D": 1},
+    ),
     ({"strides": [3, 2], "group": 3}, (2, 3, 4, 5), (3, 2, 1, 2), {"DEPTHWISE_CONV_2D": 1, "SLICE": 1}),
     ({"group": 3, "pads": [2, 1, 2, 1]}, (2, 3, 4, 5), (3, 2, 2, 2), {"DEPTHWISE_CONV_2D": 1, "SLICE": 1}),
     (
@@ -141,7 +176,13 @@ REFUSED = [
     ("Conv", {}, (1, 2, 3, 3, 3, 3), (2, 2, 2, 2, 2, 2), "4 spatial axes"),
     ("Conv", {}, (0, 2, 5, 5), (2, 2, 2, 2), "length 0"),
     ("ConvTranspose", {}, (1, 2, 3, 3, 3), (2, 2, 2, 2, 2), "3 spatial axes"),
-    ("ConvTranspose", {"output_padding": [2, 0], "dilations": [3, 1]}, (1, 2, 3, 3), (2, 2, 2, 2), "output_padding"),
+    (
+        "ConvTranspose",
+        {"output_padding": [2, 0], "dilations": [3, 1]},
+        (1, 2, 3, 3),
+        (2, 2, 2, 2),
+        "output_padding",
+    ),
 ]
 
 
@@ -185,7 +226,9 @@ def test_any_conv_transpose(drawn, groups, outputs, extra, check, make_node_mode
     attributes, lengths, kernel = drawn
     full = [
         (length - 1) * s + (k - 1) * d + 1
-        for length, s, d, k in zip(lengths, attributes["strides"], attributes["dilations"], kernel, strict=True)
+        for length, s, d, k in zip(
+            lengths, attributes["strides"], attributes["dilations"], kernel, strict=True
+        )
     ]
     rank = len(lengths)
     pads = [min(pad, (full[axis % rank] - 1) // 2) for axis, pad in enumerate(attributes["pads"])]

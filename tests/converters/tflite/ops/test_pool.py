@@ -99,11 +99,21 @@ AVERAGE_ROWS = [
         {"AVERAGE_POOL_2D": 1, "MUL": 1},
     ),
     (
-        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1, "count_include_pad": 1},
+        {
+            "kernel_shape": [3, 3],
+            "strides": [2, 2],
+            "pads": [1, 1, 1, 1],
+            "ceil_mode": 1,
+            "count_include_pad": 1,
+        },
         (1, 2, 8, 8),
         {"AVERAGE_POOL_2D": 1, "MUL": 1},
     ),
-    ({"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}, (1, 2, 6, 7), {"AVERAGE_POOL_2D": 1}),
+    (
+        {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        (1, 2, 6, 7),
+        {"AVERAGE_POOL_2D": 1},
+    ),
     (
         {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER", "count_include_pad": 1},
         (1, 2, 6, 7),
