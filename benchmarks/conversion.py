@@ -40,6 +40,7 @@ class Conversion:
     Attributes:
         clean_seconds: the passes over the graph.
         convert_seconds: lowering, layout and serialization.
+        cpu_seconds: processor time of both, which other work on the computer disturbs less.
         baseline_megabytes: memory of the process with the graph loaded, before; None where unknown.
         peak_megabytes: largest memory of the process until the bytes were there.
         bytes: length of the file.
@@ -47,6 +48,7 @@ class Conversion:
 
     clean_seconds: float
     convert_seconds: float
+    cpu_seconds: float
     baseline_megabytes: float | None
     peak_megabytes: float
     bytes: int
@@ -70,12 +72,12 @@ def convert_file(onnx_path: Path | str, precision: str = "fp32") -> Conversion:
 
     model = ir.load(onnx_path)
     baseline = resident_megabytes()
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     clean(model)
     cleaned = time.perf_counter()
     data = convert(model, precision=precision).data
-    done = time.perf_counter()
-    return Conversion(cleaned - start, done - cleaned, baseline, peak_megabytes(), len(data))
+    done, used = time.perf_counter(), time.process_time() - used
+    return Conversion(cleaned - start, done - cleaned, used, baseline, peak_megabytes(), len(data))
 
 
 def measure(name: str = NAME, precision: str = "fp32", repeats: int = REPEATS) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def measure(name: str = NAME, precision: str = "fp32", repeats: int = REPEATS) -
         "seconds": _times(run.seconds for run in fresh),
         "clean_seconds": _times(run.clean_seconds for run in fresh),
         "convert_seconds": _times(run.convert_seconds for run in fresh),
+        "cpu_seconds": _times(run.cpu_seconds for run in fresh),
         "warm_seconds": _times(run.seconds for run in warm),
         "export_seconds": round(exported, 4),
         "baseline_megabytes": round(max(baselines), 1) if baselines else None,

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from toolchain.benchmarks.onnx_backend_cases import Case
+from toolchain.benchmarks.onnx_backend_cases import Case, DataSet
 from toolchain.errors import ToolchainError, UnsupportedOpsError
 
 PASSED = "passed"
@@ -31,6 +31,7 @@ WRONG = "wrong"
 OUTCOMES = (PASSED, PASSED_WITH_CONSTANTS, REFUSED, WRONG)
 
 LAYOUTS = ("nchw", "nhwc")
+ENGINES = ("xnnpack", "builtin")
 # The two layouts may add up in another order; more than this is a different computation.
 LAYOUT_TOLERANCE = 1e-4
 # Operators without data: their inputs say how large a constant is.
@@ -50,7 +51,7 @@ class Verdict:
         outcome: one of OUTCOMES.
         refusals: pairs (operator, reason), when refused.
         detail: what is wrong, when wrong.
-        constants: inputs that were made constants, when passed that way.
+        constants: inputs that were made constants, empty for the case as it stands.
     """
 
     kind: str
@@ -80,25 +81,36 @@ def judge(case: Case) -> Verdict:
 
 
 def _attempt(case: Case, model: onnx.ModelProto, constants: tuple[str, ...]) -> Verdict:
-    verdict = Verdict(case.kind, case.name, case.op, WRONG)
-    try:
-        for inputs, outputs in case.data_sets:
-            feeds = dict(zip(_input_names(model), inputs, strict=False))
-            results = [_run(_with_constants(model, feeds, constants), feeds, layout) for layout in LAYOUTS]
-            for layout, engines in zip(LAYOUTS, results, strict=True):
-                for engine, found in engines.items():
-                    compare(found, outputs, case.rtol, case.atol, f"{layout}, {engine}")
-            _compare_layouts(*results)
-    except UnsupportedOpsError as error:
-        refusals = tuple((refusal.op, refusal.reason) for refusal in error.refusals)
-        return replace(verdict, outcome=REFUSED, refusals=refusals)
-    except ToolchainError as error:
-        return replace(verdict, outcome=REFUSED, refusals=((case.op, error.message),))
-    except MismatchError as error:
-        return replace(verdict, detail=str(error), constants=constants)
-    except Exception as error:
-        return replace(verdict, detail=_crash(error), constants=constants)
-    return replace(verdict, outcome=PASSED_WITH_CONSTANTS if constants else PASSED, constants=constants)
+    verdict = Verdict(case.kind, case.name, case.op, WRONG, constants=constants)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "case.onnx")
+        try:
+            for data in case.data_sets:
+                _run_and_compare(case, model, path, data, constants)
+        except UnsupportedOpsError as error:
+            refusals = tuple((refusal.op, refusal.reason) for refusal in error.refusals)
+            return replace(verdict, outcome=REFUSED, refusals=refusals)
+        except ToolchainError as error:
+            reason = error.message.replace(str(path), path.name)
+            return replace(verdict, outcome=REFUSED, refusals=((case.op, reason),))
+        except MismatchError as error:
+            return replace(verdict, detail=str(error))
+        except Exception as error:
+            return replace(verdict, detail=_crash(error))
+    return replace(verdict, outcome=PASSED_WITH_CONSTANTS if constants else PASSED)
+
+
+def _run_and_compare(
+    case: Case, model: onnx.ModelProto, path: Path, data: DataSet, constants: tuple[str, ...]
+) -> None:
+    inputs, expected = data
+    feeds = dict(zip(_input_names(model), inputs, strict=False))
+    path.write_bytes(_with_constants(model, feeds, constants).SerializeToString())
+    results = [_run(path, _missing_shapes(model, feeds, constants), feeds, layout) for layout in LAYOUTS]
+    for layout, engines in zip(LAYOUTS, results, strict=True):
+        for engine, found in engines.items():
+            compare(found, expected, case.rtol, case.atol, f"{layout}, {engine}")
+    _compare_layouts(*results)
 
 
 def _compare_layouts(first: dict[str, list[np.ndarray]], second: dict[str, list[np.ndarray]]) -> None:
@@ -164,26 +176,38 @@ def _with_constants(model: onnx.ModelProto, feeds: dict[str, Any], names: Sequen
 # Converting and running.
 
 
-def _run(model: onnx.ModelProto, feeds: dict[str, Any], layout: str) -> dict[str, list[np.ndarray]]:
+def _run(
+    path: Path, shapes: dict[str, tuple[int, ...]] | None, feeds: dict[str, Any], layout: str
+) -> dict[str, list[np.ndarray]]:
     """Outputs in ONNX's axis order, per engine."""
     from toolchain.converters.graph import clean, load_onnx
     from toolchain.converters.tflite import convert
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "case.onnx")
-        path.write_bytes(model.SerializeToString())
-        graph = load_onnx(path, _missing_shapes(model, feeds))
-        clean(graph)
-        converted = convert(graph, layout=layout)
-    return {engine: _interpret(converted, feeds, engine) for engine in ("xnnpack", "builtin")}
+    graph = load_onnx(path, shapes)
+    clean(graph)
+    # Without XNNPACK, ADD, SUB, MUL and DIV clamp to the largest float even where no activation is asked for.
+    engines = ENGINES[:1] if _has_infinity(graph, feeds) else ENGINES
+    converted = convert(graph, layout=layout)
+    return {engine: _interpret(converted, feeds, engine) for engine in engines}
 
 
-def _missing_shapes(model: onnx.ModelProto, feeds: dict[str, Any]) -> dict[str, tuple[int, ...]] | None:
+def _has_infinity(graph: Any, feeds: dict[str, Any]) -> bool:
+    """Whether an input or constant is infinite, as in the masks of attention."""
+    constants = (value.const_value.numpy() for value in graph.graph.initializers.values())
+    floats = (array for array in (*feeds.values(), *constants) if getattr(array, "dtype", None) == np.float32)
+    return any(bool(np.isinf(array).any()) for array in floats)
+
+
+def _missing_shapes(
+    model: onnx.ModelProto, feeds: dict[str, Any], constants: tuple[str, ...]
+) -> dict[str, tuple[int, ...]] | None:
     """Shapes of the inputs that the model leaves open, as a user gives them with --input-shape."""
     shapes = {
         value.name: feeds[value.name].shape
         for value in model.graph.input
-        if isinstance(feeds.get(value.name), np.ndarray) and not _has_shape(value.type.tensor_type)
+        if isinstance(feeds.get(value.name), np.ndarray)
+        and value.name not in constants
+        and not _has_shape(value.type.tensor_type)
     }
     return shapes or None
 
@@ -209,7 +233,9 @@ def _interpret(converted: Any, feeds: dict[str, Any], engine: str) -> list[np.nd
                 value = np.moveaxis(value, 1, -1)
             interpreter.set_tensor(detail["index"], np.ascontiguousarray(value).reshape(value.shape))
         interpreter.invoke()
-        found = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+        found = [
+            np.asarray(interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()
+        ]
     except (RuntimeError, ValueError) as error:
         raise MismatchError(f"LiteRT, {engine}: {' '.join(str(error).split())[:300]}") from error
     return [

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 import torch
 from torch import nn
 
+from toolchain.converters.graph.quiet import quiet
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.spec import TensorSpec, shape_text
 
@@ -36,26 +35,13 @@ def torch_to_onnx(
         UsageError: the module cannot run on these shapes, or the names do not fit its outputs.
         UnsupportedError: torch cannot trace the module, or has no ONNX form of one of its operators.
     """
-    with _quiet(), _no_collection(), _evaluation(module), torch.no_grad():
+    with quiet(), _no_collection(), _evaluation(module), torch.no_grad():
         samples = _zeros(module, inputs)
         program = _capture(module, samples, inputs)
         model = _translate(module, program, opset)
     _name_tensors(module, model.graph, [spec.name for spec in inputs], output_names)
     _drop_metadata(model)
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what torch logs and warns about while it traces; errors still surface as exceptions."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.face.colorize import ALPHA, colorize
 from toolchain.face.detector import detector
-from toolchain.face.parse import Contract, FaceParser, Stages, check_runtime, contract_of
+from toolchain.face.parse import Contract, FaceParser, Stages, check_runtime
 from toolchain.face.picture import check_writable, read_picture, write_picture
 from toolchain.face.preprocess import dequantized, normalized, picture_sizes, softmax, to_input
 from toolchain.face.region import Box, central_square, crop, crop_matrix, face_square, whole_square
@@ -19,6 +19,8 @@ from toolchain.runtimes import Runtime, load
 from toolchain.spec import CLASSIFICATION, SEGMENTATION, Artifact, load_sidecar
 
 TOP = 5
+# Probabilities that were stored with 8 bits still add up to one this well.
+SUM_TOLERANCE = 0.02
 SUFFIX = "-overlay.png"
 
 
@@ -78,6 +80,8 @@ def predict(
         UsageError: a file cannot be read or written.
         UnsupportedError: there is no face, or the network takes no pictures.
     """
+    if not Path(artifact).exists():
+        raise UsageError(f"no model file at '{artifact}'", "`toolchain export` writes one")
     described = load_sidecar(artifact)
     if described.task not in (SEGMENTATION, CLASSIFICATION) or described.preprocess is None:
         raise UnsupportedError(
@@ -90,7 +94,6 @@ def predict(
         picture = read_picture(image)
         with load(artifact, threads=threads) as runtime:
             return _classify(described, runtime, picture)
-    contract = contract_of(described)
     target = Path(output) if output is not None else Path(f"{Path(image).stem}{SUFFIX}")
     check_writable(target)
     if target.exists() and Path(image).exists() and target.samefile(image):
@@ -119,7 +122,7 @@ def _segment(
         task=SEGMENTATION,
         output=target,
         faces=tuple(faces),
-        share={label: float(count) for label, count in zip(contract.labels, counts, strict=True)},
+        share={label: round(float(count), 6) for label, count in zip(contract.labels, counts, strict=True)},
         top=(),
         milliseconds=_rounded(stages),
     )
@@ -141,7 +144,7 @@ def _classify(artifact: Artifact, runtime: Runtime, picture: np.ndarray) -> Pred
     check_runtime(runtime, artifact)
     image, scores, preprocess = artifact.inputs[0], artifact.outputs[0], artifact.preprocess
     assert preprocess is not None
-    height, width, _ = picture_sizes(image)
+    _, height, width = picture_sizes(image)
     classes = int(np.prod(scores.shape))
     if len(artifact.inputs) != 1 or height != width or len(artifact.labels) not in (0, classes):
         raise UnsupportedError(
@@ -156,7 +159,7 @@ def _classify(artifact: Artifact, runtime: Runtime, picture: np.ndarray) -> Pred
         arrays = {image.name: to_input(normalized(cut, preprocess), image)}
     with stages.measure("inference"):
         result = runtime.run(arrays)
-    probabilities = softmax(dequantized(result[scores.name], scores).ravel())
+    probabilities = _probabilities(dequantized(result[scores.name], scores).ravel())
     labels = artifact.labels or tuple(f"class {index}" for index in range(classes))
     order = np.argsort(-probabilities, kind="stable")[:TOP]
     return Prediction(
@@ -167,6 +170,12 @@ def _classify(artifact: Artifact, runtime: Runtime, picture: np.ndarray) -> Pred
         top=tuple((labels[index], float(probabilities[index])) for index in order),
         milliseconds=_rounded(stages),
     )
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax of logits; what a network with a softmax of its own gives is left as it is."""
+    done = bool((scores >= 0).all()) and abs(float(scores.sum()) - 1) < SUM_TOLERANCE
+    return scores if done else softmax(scores)
 
 
 def _rounded(stages: Stages) -> dict[str, float]:

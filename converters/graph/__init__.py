@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.flatten_channels_last import flatten_channels_last
 from toolchain.converters.graph.fold_batch_norm import fold_batch_norm
 from toolchain.converters.graph.fold_constants import fold_constants
@@ -21,6 +22,7 @@ from toolchain.converters.graph.merge_clips import merge_clips
 from toolchain.converters.graph.merge_pads import merge_pads
 from toolchain.converters.graph.merge_reshapes import merge_reshapes
 from toolchain.converters.graph.merge_transposes import merge_transposes
+from toolchain.converters.graph.quiet import quiet
 from toolchain.converters.graph.remove_dead import remove_dead
 from toolchain.converters.graph.remove_noops import remove_noops
 from toolchain.converters.graph.require_static import require_static_inputs, require_static_values
@@ -75,10 +77,12 @@ def clean(model: ir.Model) -> None:
     _forget_default_inputs(model.graph)
     require_static_inputs(model)
     model.graph.sort()
-    for _ in range(ROUNDS):
-        changes = [change(model) for change in PASSES]
-        if not any(changes):
-            break
+    unique_names(model)
+    with quiet():
+        for _ in range(ROUNDS):
+            changes = [change(model) for change in PASSES]
+            if not any(changes):
+                break
     unique_names(model)
     require_static_values(model)
 

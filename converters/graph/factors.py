@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import is_op, scalar, shape_of, sole_producer
 
 SIZE_LIMIT = 6

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import (
     add_initializer,
     attribute,
@@ -103,8 +104,12 @@ def _graph(value: ir.Value) -> ir.Graph | None:
 
 
 def _is_plain_quantization(node: ir.Node) -> bool:
-    scale = input_at(node, 1)
-    return is_op(node, "QuantizeLinear", "DequantizeLinear") and math.prod(shape_of(scale) or (2,)) == 1
+    return is_op(node, "QuantizeLinear", "DequantizeLinear") and _is_single(input_at(node, 1))
+
+
+def _is_single(value: ir.Value | None) -> bool:
+    shape = shape_of(value)
+    return shape is not None and math.prod(shape) == 1
 
 
 def _weight_use(matmul: ir.Node) -> tuple[ir.Node, int] | None:
@@ -120,9 +125,8 @@ def _weight_use(matmul: ir.Node) -> tuple[ir.Node, int] | None:
     if constant(node.inputs[0]) is None:
         return None
     outputs = 0 if attribute(matmul, "transB", 0) else 1
-    one_scale = math.prod(shape_of(node.inputs[1]) or (2,)) == 1
     per_output = attribute(node, "axis", 1) % 2 == outputs and not attribute(node, "block_size", 0)
-    return (node, 0) if one_scale or per_output else None
+    return (node, 0) if _is_single(node.inputs[1]) or per_output else None
 
 
 def _permute(matmul: ir.Node, sizes: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.affine import ABSORBING, absorb_affine
 from toolchain.converters.graph.rewrite import (
     add_initializer,
@@ -16,7 +17,6 @@ from toolchain.converters.graph.rewrite import (
     shape_of,
     sole_producer,
 )
-
 from toolchain.errors import UnsupportedError
 
 

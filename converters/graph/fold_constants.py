@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.evaluate import NEVER, evaluate_fast, evaluate_reference, fits
 from toolchain.converters.graph.infer import has_subgraph, infer_outputs, is_known
 from toolchain.converters.graph.rewrite import (
@@ -120,13 +121,15 @@ def _dimensions(node: ir.Node) -> list[np.ndarray] | None:
 
 
 def _store(graph: ir.Graph, value: ir.Value, array: np.ndarray) -> None:
-    """Let the readers of `value` read an initializer."""
-    stored = add_initializer(graph, array, value.name or "constant")
+    """Let the readers of `value` read an initializer; as a graph output it comes from an Identity."""
+    name = value.name or "constant"
+    stored = add_initializer(graph, array, f"{name}.value" if value.is_graph_output() else name)
     if bypass(value, stored):
         return
     node = ir.Node(STANDARD, "Identity", [stored])
     node.outputs[0].shape, node.outputs[0].type = stored.shape, stored.type
     graph.append(node)
-    name = value.name
+    for use in value.uses():
+        use.node.replace_input_with(use.idx, stored)
     value.replace_all_uses_with(node.outputs[0], replace_graph_outputs=True)
     value.name, node.outputs[0].name = None, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.affine import ABSORBING, absorb_affine
 from toolchain.converters.graph.rewrite import bypass, constant, is_op, remove, shape_of, sole_producer
 

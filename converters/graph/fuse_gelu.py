@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.factors import (
     Product,
     close,

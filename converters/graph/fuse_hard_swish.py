@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.factors import Product, close, is_product, product, sum_with_number
 from toolchain.converters.graph.rewrite import (
     attribute,

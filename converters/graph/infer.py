@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
-from toolchain.converters.graph.rewrite import STANDARD, shape_of
 
+from toolchain.converters.graph.rewrite import STANDARD, attribute, shape_of
 from toolchain.errors import UnsupportedError
+from toolchain.spec import shape_text
+
+CHECK_SHAPE = "check the input shape with --input-shape, and the file with onnx.checker"
+
+LARGEST = 1 << 40
+"""Elements that no tensor of a network has."""
 
 DATA_LIMIT = 1024
 """Elements up to which a constant input is shown to the inference: shapes, axes, pads, scales."""
@@ -34,6 +41,8 @@ def infer_outputs(node: ir.Node, opset_imports: Mapping[str, int]) -> bool:
         return False
     if node.domain != STANDARD or has_subgraph(node):
         return False
+    if any(value is not None and value.type is None for value in node.inputs):
+        return False
     version = opset_imports.get(STANDARD, 1)
     try:
         schema = onnx.defs.get_schema(node.op_type, version, STANDARD)
@@ -42,7 +51,14 @@ def infer_outputs(node: ir.Node, opset_imports: Mapping[str, int]) -> bool:
             f"node '{node.name}' uses the operator {node.op_type}, which opset {version} does not have",
             "check the file with onnx.checker, or export it again with a current exporter",
         ) from error
+    if node.op_type in ("Conv", "ConvTranspose"):
+        _check_channels(node)
+    if node.op_type == "Slice" and 0 in (shape_of(node.inputs[0]) or ()):
+        # onnx's inference ends the whole process on some slices of nothing.
+        raise UnsupportedError(f"node '{node.name}' (Slice) slices a tensor without elements", CHECK_SHAPE)
     types = _infer(node, schema, opset_imports)
+    for kind in types.values():
+        _check_sizes(node, kind)
     learned = [_learn(value, types.get(value.name or "")) for value in node.outputs]
     return any(learned)
 
@@ -78,12 +94,42 @@ def _infer(
         RuntimeError,
         ValueError,
     ) as error:
-        reason = str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
+        reason = _last_line(error)
         raise UnsupportedError(
             f"node '{node.name}' ({node.op_type}) contradicts the definition of its operator: {reason}",
-            "check the file with onnx.checker and the input shape with --input-shape",
+            CHECK_SHAPE,
         ) from error
     return found
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of onnx's message, which says what is wrong, without the name of its exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rpartition("] ")[2][:300] if lines else type(error).__name__
+
+
+def _check_channels(node: ir.Node) -> None:
+    """Compare the channels of input, weight and groups, which onnx's inference does not look at."""
+    data, weight = shape_of(node.inputs[0]), shape_of(node.inputs[1])
+    if data is None or weight is None:
+        return
+    groups = attribute(node, "group", 1)
+    fits = len(data) == len(weight) > 2 and groups > 0 and weight[0] % groups == 0
+    if not fits or data[1] != (weight[1] * groups if node.op_type == "Conv" else weight[0]):
+        raise UnsupportedError(
+            f"node '{node.name}' ({node.op_type}) contradicts the definition of its operator: an input of"
+            f" {shape_text(data)} does not fit weights of {shape_text(weight)} in {groups} group(s)",
+            CHECK_SHAPE,
+        )
+
+
+def _check_sizes(node: ir.Node, kind: onnx.TypeProto) -> None:
+    """Inference computes negative sizes where a window is larger than its input, and overflows silently."""
+    sizes = [dim.dim_value for dim in kind.tensor_type.shape.dim if dim.HasField("dim_value")]
+    if any(size < 0 for size in sizes) or math.prod(sizes) > LARGEST:
+        raise UnsupportedError(
+            f"node '{node.name}' ({node.op_type}) would have an output of {shape_text(sizes)}", CHECK_SHAPE
+        )
 
 
 def _infer_in_graph(

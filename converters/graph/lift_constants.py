@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import is_op, remove
 
 
@@ -16,7 +17,7 @@ def lift_constants(model: ir.Model) -> bool:
     1. The value keeps its name.
     2. A Constant whose value is a graph output gets an Identity behind the initializer, because a
        graph output must be computed by a node.
-    3. Sparse and string constants stay.
+    3. Constants of strings, and those with several values at once, stay.
     """
     graph, changed = model.graph, False
     for node in [node for node in graph if is_op(node, "Constant")]:
@@ -46,4 +47,4 @@ def lift_constants(model: ir.Model) -> bool:
 
 
 def _is_dense(node: ir.Node) -> bool:
-    return not {"sparse_value", "value_string", "value_strings"} & set(node.attributes)
+    return len(node.attributes) == 1 and not {"value_string", "value_strings"} & set(node.attributes)

@@ -9,12 +9,15 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
-from onnx_ir.passes.common import CheckerPass, InlinePass
+from onnx_ir.passes.common import InlinePass
+
 from toolchain.converters.graph.bind_shapes import Shapes, bind_shapes
 from toolchain.converters.graph.infer import has_subgraph
+from toolchain.converters.graph.light_proto import in_memory, light_proto
+from toolchain.converters.graph.quiet import quiet
 from toolchain.converters.graph.raise_opset import raise_opset
 from toolchain.converters.graph.rewrite import STANDARD
-
+from toolchain.converters.graph.unique_names import unique_names
 from toolchain.errors import UnsupportedError, UsageError
 
 FOREIGN_MAGIC = (
@@ -45,15 +48,20 @@ def load_onnx(path: str | Path, input_shapes: Shapes | None = None) -> ir.Model:
     """
     path = Path(path)
     proto = _parse(path, _read(path))
-    for tensor in _external_tensors(proto):
-        _check_external(path, tensor)
-    model = _deserialize(path, proto)
-    _check(path, model)
-    model = _inlined(path, model)
-    _drop_default_inputs(model.graph)
-    raise_opset(model, path)
-    bind_shapes(model.graph, input_shapes, path)
-    _forget_shapes(model.graph)
+    for part in _parts(proto):
+        _refuse_sparse(path, part)
+        for tensor in _external_tensors(part):
+            _check_external(path, tensor)
+    with quiet():
+        model = _deserialize(path, proto)
+        _check(path, model)
+        model = _inlined(path, model)
+        _drop_default_inputs(model.graph)
+        unique_names(model)
+        bind_shapes(model.graph, input_shapes, path)
+        _forget_shapes(model.graph)
+        raise_opset(model, path)
+        _forget_shapes(model.graph)
     return model
 
 
@@ -88,19 +96,36 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     return proto
 
 
-def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor whose data lies in another file, in subgraphs, attributes and functions too."""
+def _parts(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the functions and all graphs inside of them."""
     pending: list[onnx.GraphProto | onnx.FunctionProto] = [proto.graph, *proto.functions]
     while pending:
         part = pending.pop()
-        tensors = list(getattr(part, "initializer", ()))
-        for sparse in getattr(part, "sparse_initializer", ()):
-            tensors += [sparse.values, sparse.indices]
+        yield part
         for node in part.node:
             for held in node.attribute:
-                tensors += [held.t, *held.tensors, held.sparse_tensor.values, held.sparse_tensor.indices]
-                pending += [held.g, *held.graphs]
-        yield from (tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL)
+                pending += ([held.g] if held.HasField("g") else []) + list(held.graphs)
+
+
+def _external_tensors(part: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of one graph whose data lies in another file."""
+    tensors = list(getattr(part, "initializer", ()))
+    for node in part.node:
+        for held in node.attribute:
+            tensors += ([held.t] if held.HasField("t") else []) + list(held.tensors)
+    yield from (tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def _refuse_sparse(path: Path, part: onnx.GraphProto | onnx.FunctionProto) -> None:
+    names = [sparse.values.name for sparse in getattr(part, "sparse_initializer", ())]
+    for node in part.node:
+        for held in node.attribute:
+            if held.HasField("sparse_tensor") or held.sparse_tensors:
+                names.append(node.output[0] if node.output else node.op_type)
+    if names:
+        raise UnsupportedError(
+            f"'{path}': the constant '{names[0]}' is sparse", "store the weights as dense tensors"
+        )
 
 
 def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
@@ -135,19 +160,28 @@ def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
 
 
 def _deserialize(path: Path, proto: onnx.ModelProto) -> ir.Model:
-    if proto.graph.sparse_initializer:
-        name = proto.graph.sparse_initializer[0].values.name
-        raise UnsupportedError(
-            f"'{path}': the initializer '{name}' is sparse", "store the weights as dense tensors"
-        )
     try:
         model = ir.serde.deserialize_model(proto)
-        ir.external_data.set_base_dir(model.graph, path.parent)
+        _find_external(model, path.parent)
     except Exception as error:
         raise UnsupportedError(f"'{path}' is corrupt: {_first_line(error)}", EXPORT_AGAIN) from error
     for name, value in model.graph.initializers.items():
         _check_size(path, name, value.const_value)
     return model
+
+
+def _find_external(model: ir.Model, folder: Path) -> None:
+    """Tell external tensors where their file is; read those that are not initializers of the main graph."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        ir.external_data.set_base_dir(graph, folder)
+        for node in graph.all_nodes():
+            for held in list(node.attributes.values()):
+                if isinstance(held.value, ir.ExternalTensor):
+                    node.attributes[held.name] = ir.AttrTensor(held.name, in_memory(held.value))
+        for inner in graph.subgraphs():
+            for value in inner.initializers.values() if inner is not model.graph else ():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    value.const_value = in_memory(value.const_value)
 
 
 def _check_size(path: Path, name: str, tensor: ir.TensorProtocol | None) -> None:
@@ -174,9 +208,14 @@ def _check_size(path: Path, name: str, tensor: ir.TensorProtocol | None) -> None
 
 
 def _check(path: Path, model: ir.Model) -> None:
-    """onnx.checker on the graph without its large weights."""
+    """Run onnx.checker on the graph without its large weights."""
     try:
-        CheckerPass()(model)
+        proto = light_proto(model)
+        for value in (*proto.graph.input, *proto.graph.output):
+            # The checker wants a shape; files without one are common, and the shapes are not used anyway.
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.shape.SetInParent()
+        onnx.checker.check_model(proto)
     except Exception as error:
         raise UnsupportedError(
             f"'{path}' is not a valid ONNX model: {_first_line(error)}", EXPORT_AGAIN

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import (
     add_initializer,
     bypass,

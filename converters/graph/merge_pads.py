@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import (
     attribute,
     constant,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import attribute, is_op, set_attributes, shape_of
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
+
 from toolchain.converters.graph.rewrite import (
     STANDARD,
     attribute,

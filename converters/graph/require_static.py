@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
 from toolchain.converters.graph.infer import has_subgraph, is_known
 from toolchain.converters.graph.rewrite import STANDARD
-
 from toolchain.errors import Refusal, UnsupportedError, UnsupportedOpsError
 from toolchain.spec import shape_text
 

@@ -16,7 +16,7 @@ A value is moved in memory only where what a node needs differs from what there 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -27,7 +27,10 @@ Perm = tuple[int, ...]
 
 @dataclass(frozen=True)
 class NodeLayout:
-    """Storage order that a node wants of each input and gives to each output; position i holds ONNX axis perm[i]."""
+    """Storage order that a node wants of each input and gives to each output.
+
+    Position i of an order holds ONNX axis perm[i].
+    """
 
     inputs: tuple[Perm, ...]
     outputs: tuple[Perm, ...]
@@ -79,29 +82,132 @@ def spatial(node: ir.Node, _perms: Sequence[Perm]) -> NodeLayout:
     return NodeLayout((first, *_plain_all(node.inputs[1:])), outputs)
 
 
+def first_perm(node: ir.Node, perms: Sequence[Perm]) -> Perm:
+    """Storage order of the first input as it is now; plain for a constant."""
+    return plain_perm(rank_of(node.inputs[0])) if is_constant(node.inputs[0]) else perms[0]
+
+
 def _leading(node: ir.Node, perms: Sequence[Perm], rank: int) -> Perm:
-    """The order that moves the least data: that of the largest activation of full rank."""
+    """The order that moves the least data: that of the largest activation of full rank.
+
+    Of equally large ones channel-last wins: a convolution has brought that order about or will want it.
+    """
     candidates = [
-        (prod(shape_of(value)), perm)
+        (prod(shape_of(value)), perm == channels_last_perm(rank), perm)
         for value, perm in zip(node.inputs, perms, strict=True)
         if value is not None and not is_constant(value) and len(perm) == rank
     ]
-    return max(candidates, key=lambda pair: pair[0])[1] if candidates else plain_perm(rank)
+    return max(candidates, key=lambda found: found[:2])[2] if candidates else plain_perm(rank)
+
+
+def trailing_perm(perm: Perm, rank: int) -> Perm:
+    """The order that `perm` gives to its last `rank` ONNX axes, as the perm of a value of that rank.
+
+    Example: (0, 2, 3, 1) of (N, C, H, W) leaves (1, 2, 0) for a value (C, H, W).
+    """
+    added = len(perm) - rank
+    if added < 0:
+        return plain_perm(rank)
+    return tuple(axis - added for axis in perm if axis >= added)
 
 
 def elementwise(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
-    """All operands of full rank in one order; operands of lower rank plain, they are reshaped first."""
+    """All operands in one order; operands of lower rank keep it on the axes that they have."""
     rank = rank_of(node.outputs[0])
     perm = _leading(node, perms, rank)
-    wanted = tuple(perm if rank_of(value) == rank else plain_perm(rank_of(value)) for value in node.inputs)
+    wanted = tuple(trailing_perm(perm, rank_of(value)) for value in node.inputs)
     return NodeLayout(wanted, tuple(perm for _ in node.outputs))
 
 
 def along_axes(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
     """The first input's order is kept; the handler translates axis numbers. Parameters are plain."""
-    rank = rank_of(node.inputs[0])
-    perm = perms[0] if not is_constant(node.inputs[0]) else plain_perm(rank)
+    perm = first_perm(node, perms)
     return NodeLayout((perm, *_plain_all(node.inputs[1:])), tuple(perm for _ in node.outputs))
+
+
+def axis_last(axis: int = -1) -> Rule:
+    """A rule that stores the axis of the attribute `axis` last and keeps the order of the others.
+
+    Args:
+        axis: the default of the attribute.
+    """
+
+    def rule(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
+        perm = first_perm(node, perms)
+        if perm:
+            attribute = node.attributes.get("axis")
+            last = (axis if attribute is None else attribute.as_int()) % len(perm)
+            perm = (*(other for other in perm if other != last), last)
+        return NodeLayout((perm, *_plain_all(node.inputs[1:])), tuple(perm for _ in node.outputs))
+
+    return rule
+
+
+def without_axes(perm: Perm, axes: Collection[int]) -> Perm:
+    """The order of the remaining axes when some ONNX axes are taken away."""
+    kept = [axis for axis in range(len(perm)) if axis not in axes]
+    return tuple(kept.index(axis) for axis in perm if axis not in axes)
+
+
+def reduction(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
+    """The input's order is kept; axes that a reduction drops fall out of it."""
+    perm = first_perm(node, perms)
+    keep = node.attributes.get("keepdims")
+    axes = reduced_axes(node)
+    dropped = keep is not None and not keep.as_int() and axes is not None
+    if axes is None:
+        perm = plain_perm(len(perm))
+    output = without_axes(perm, axes or ()) if dropped else perm
+    if len(output) != rank_of(node.outputs[0]):
+        output = plain_perm(rank_of(node.outputs[0]))
+    return NodeLayout((perm, *_plain_all(node.inputs[1:])), tuple(output for _ in node.outputs))
+
+
+def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
+    """ONNX axes (none of them negative) over which a reduction runs; None when they are not known.
+
+    Read from the attribute `axis` of ArgMax and ArgMin, or `axes` as an attribute or second input.
+    """
+    rank = rank_of(node.inputs[0])
+    if node.op_type in ("ArgMax", "ArgMin"):
+        single = node.attributes.get("axis")
+        return (0 if single is None else single.as_int() % max(rank, 1),)
+    given: Sequence[int] = ()
+    held = node.attributes.get("axes")
+    if held is not None:
+        given = held.as_ints()
+    elif len(node.inputs) > 1 and node.inputs[1] is not None:
+        value = node.inputs[1]
+        if value.const_value is None:
+            return None
+        given = value.const_value.numpy().reshape(-1).tolist()
+    noop = node.attributes.get("noop_with_empty_axes")
+    if not given and not (noop is not None and noop.as_int()):
+        return plain_perm(rank)
+    return tuple(sorted({int(axis) % max(rank, 1) for axis in given})) if rank else ()
+
+
+def expansion(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
+    """The input's order behind the new leading axes; the target shape is plain."""
+    perm = first_perm(node, perms)
+    added = rank_of(node.outputs[0]) - len(perm)
+    output = (*range(added), *(axis + added for axis in perm))
+    return NodeLayout((perm, *_plain_all(node.inputs[1:])), (output,))
+
+
+def gathering(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
+    """The data's order; the axes of the indices take the place of the axis that is gathered."""
+    perm = first_perm(node, perms)
+    indices = rank_of(node.inputs[1])
+    attribute = node.attributes.get("axis")
+    axis = (0 if attribute is None else attribute.as_int()) % max(len(perm), 1)
+    output: list[int] = []
+    for stored in perm:
+        if stored == axis:
+            output += range(axis, axis + indices)
+        else:
+            output.append(stored if stored < axis else stored + indices - 1)
+    return NodeLayout((perm, *_plain_all(node.inputs[1:])), (tuple(output),))
 
 
 def concatenation(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
@@ -115,20 +221,45 @@ def transposition(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
     rank = rank_of(node.inputs[0])
     attribute = node.attributes.get("perm")
     order = tuple(attribute.as_ints()) if attribute is not None else tuple(reversed(range(rank)))
-    perm = plain_perm(rank) if is_constant(node.inputs[0]) else perms[0]
+    perm = first_perm(node, perms)
     return NodeLayout((perm,), (tuple(order.index(axis) for axis in perm),))
 
 
 def reshape(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
-    """Carry the order through when every group of axes that is split or merged lies side by side."""
+    """Carry the order through; axes that are merged are brought side by side first where they are not."""
     source, target = node.inputs[0], node.outputs[0]
     assert source is not None
-    rest = _plain_all(node.inputs[1:])
+    perm, output = plain_perm(rank_of(source)), plain_perm(rank_of(target))
     if not is_constant(source):
-        carried = carry_reshape(shape_of(source), shape_of(target), perms[0])
+        before, after = shape_of(source), shape_of(target)
+        wanted = perms[0]
+        carried = carry_reshape(before, after, wanted)
+        if carried is None:
+            wanted = gather_groups(before, after, perms[0])
+            carried = carry_reshape(before, after, wanted)
         if carried is not None:
-            return NodeLayout((perms[0], *rest), (carried,))
-    return NodeLayout((plain_perm(rank_of(source)), *rest), (plain_perm(rank_of(target)),))
+            perm, output = wanted, carried
+    return NodeLayout((perm, *_plain_all(node.inputs[1:])), (output,))
+
+
+def gather_groups(source: Sequence[int], target: Sequence[int], perm: Perm) -> Perm:
+    """The order nearest to `perm` through which a reshape can be carried.
+
+    Every group of axes that the reshape merges or splits stands at the place of its first stored axis,
+    in ONNX order; so only one move is needed, and the axes of other groups keep their places.
+
+    Example: (N, groups, C / groups, H, W) with the two middle axes exchanged by a channel shuffle is
+    stored as (0, 3, 4, 2, 1); to merge them it must be stored as (0, 3, 4, 1, 2).
+    """
+    if 0 in source or 0 in target:
+        return plain_perm(len(perm))
+    position = {axis: place for place, axis in enumerate(perm)}
+    groups = [axes for axes, _ in _groups(source, target) if axes]
+
+    def place(axes: tuple[int, ...]) -> int:
+        return min(position[axis] for axis in [a for a in axes if source[a] != 1] or axes)
+
+    return tuple(axis for axes in sorted(groups, key=place) for axis in axes)
 
 
 def carry_reshape(source: Sequence[int], target: Sequence[int], perm: Perm) -> Perm | None:

@@ -67,28 +67,22 @@ def test_what_is_not_onnx_is_refused(tmp_path, content):
         load(path)
 
 
+def one_node(op_type: str, element_type: int) -> bytes:
+    """A model of one node from x to y."""
+    ends = [helper.make_tensor_value_info(name, element_type, [2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node(op_type, ["x"], ["y"])], "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return model.SerializeToString()
+
+
 def test_an_unknown_operator_is_named():
-    node = helper.make_node("Frobnicate", ["x"], ["y"])
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy"]
-    model = helper.make_model(
-        helper.make_graph([node], "g", ends[:1], ends[1:]),
-        opset_imports=[helper.make_opsetid("", 18)],
-        ir_version=9,
-    )
     with pytest.raises(UnsupportedError, match="Frobnicate"):
-        OnnxRuntime(model.SerializeToString())
+        OnnxRuntime(one_node("Frobnicate", TensorProto.FLOAT))
 
 
 def test_tensors_without_numbers_are_refused():
-    node = helper.make_node("Identity", ["x"], ["y"])
-    ends = [helper.make_tensor_value_info(name, TensorProto.STRING, [2]) for name in "xy"]
-    model = helper.make_model(
-        helper.make_graph([node], "g", ends[:1], ends[1:]),
-        opset_imports=[helper.make_opsetid("", 18)],
-        ir_version=9,
-    )
     with pytest.raises(UnsupportedError, match=r"'x' .* tensor\(string\)"):
-        OnnxRuntime(model.SerializeToString())
+        OnnxRuntime(one_node("Identity", TensorProto.STRING))
 
 
 def test_sizes_that_do_not_fit_each_other_fail_with_the_message_of_the_runtime(affine_file):

@@ -1,0 +1,1 @@
+"""From a photograph to coloured parts of a face: each stage is a plain function on arrays."""

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
+from toolchain.errors import UsageError
+
 ALPHA = 0.55
 BACKGROUND = (0,)
 
@@ -29,7 +31,12 @@ def colorize(
 
     Returns:
         (height, width, 3) RGB uint8.
+
+    Raises:
+        UsageError: `alpha` is outside of its range.
     """
+    if not 0.0 <= alpha <= 1.0:
+        raise UsageError(f"opacity {alpha} is not between 0 and 1", "0.5 shows both")
     opacity, colors = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
     for label, color in enumerate(palette):
         if label not in hidden:

@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from toolchain.errors import UnsupportedError
+from toolchain.face.picture import check_picture
 from toolchain.face.preprocess import from_output, normalized, picture_sizes, softmax, to_input
 from toolchain.face.region import Square, crop, crop_matrix, move_probabilities, unwarp_labels
 from toolchain.runtimes import Runtime
@@ -42,7 +43,7 @@ class Contract:
     @property
     def size(self) -> int:
         """Side of the crop in pixels."""
-        return picture_sizes(self.image)[0]
+        return picture_sizes(self.image)[1]
 
     @property
     def is_face(self) -> bool:
@@ -67,7 +68,7 @@ def contract_of(artifact: Artifact) -> Contract:
         )
     image, logits = artifact.inputs[0], artifact.outputs[0]
     previous = artifact.inputs[1] if len(artifact.inputs) == 2 else None
-    height, width, channels = picture_sizes(image)
+    channels, height, width = picture_sizes(image)
     classes = len(artifact.labels)
     if height != width or channels != len(artifact.preprocess.mean) or channels not in (1, 3):
         raise UnsupportedError(
@@ -80,7 +81,7 @@ def contract_of(artifact: Artifact) -> Contract:
             "export the network with labels and a palette in its ModelSpec",
         )
     for tensor in filter(None, (previous, logits)):
-        if picture_sizes(tensor) != (height, width, classes):
+        if picture_sizes(tensor) != (classes, height, width):
             raise UnsupportedError(
                 f"tensor '{tensor.name}' of '{artifact.path}' has shape {tensor.shape} ({tensor.layout}), "
                 f"not {height} x {width} with {classes} classes",
@@ -127,7 +128,7 @@ class Parsed:
 
     Attributes:
         labels: (height, width) uint8, class of every pixel of the picture.
-        probabilities: (size, size, classes) float32, of the crop.
+        probabilities: (classes, size, size) float32, of the crop.
         matrix: (2, 3), picture to crop.
     """
 
@@ -164,7 +165,12 @@ class FaceParser:
             picture: (height, width, 3) RGB uint8.
             square: region of interest.
             stages: where to add the times of "crop", "inference" and "unwarp".
+
+        Raises:
+            UsageError: `picture` is no such array.
+            UnsupportedError: the network's output is not finite.
         """
+        check_picture(picture)
         stages = stages or Stages()
         contract = self.contract
         with stages.measure("crop"):
@@ -184,5 +190,5 @@ class FaceParser:
     def _previous(self, matrix: np.ndarray) -> np.ndarray:
         """The previous picture's class probabilities where they lie in this crop; zeros at first."""
         if self._before is None:
-            return np.zeros((self.contract.size, self.contract.size, len(self.contract.labels)), np.float32)
+            return np.zeros(picture_sizes(self.contract.logits), np.float32)
         return move_probabilities(self._before.probabilities, self._before.matrix, matrix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,21 +12,35 @@ import numpy as np
 from toolchain.errors import UsageError
 from toolchain.runtimes.native_output import captured_stderr
 
+# OpenCV's warpAffine counts pixels with 16 bits.
+LONGEST = 32_766
 JPEG_QUALITY = 95
-# Decoders fill what is missing with grey and only mutter about it.
-CUT_OFF = ("premature end", "truncated", "unexpected end", "not enough image data")
+# Older releases of OpenCV fill what is missing of a JPEG with grey, and libjpeg only writes this.
+CUT_OFF = ("premature end", "truncated")
 WRITABLE = "give a name that ends in .png or .jpg"
 
 
-def check_picture(picture: np.ndarray) -> None:
-    """Raises UsageError unless `picture` is (height, width, 3) uint8 with at least one pixel."""
-    fits = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
-    if not fits or picture.shape[2] != 3 or picture.size == 0:
-        got = (
-            f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        )
+def check_picture(picture: np.ndarray, name: str = "the picture") -> None:
+    """Check what the functions of this package take as a picture.
+
+    Args:
+        picture: (height, width, 3) uint8, between 1 and LONGEST pixels wide and high.
+        name: how the message calls it.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(picture, np.ndarray):
+        raise UsageError(f"{name} is a {type(picture).__name__}, not an array", "read it with read_picture()")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise UsageError(
-            f"a picture is (height, width, 3) RGB uint8, not {got}", "read it with read_picture()"
+            f"{name} is {picture.dtype} {picture.shape}, not (height, width, 3) uint8",
+            "read it with read_picture()",
+        )
+    if max(picture.shape) > LONGEST:
+        raise UsageError(
+            f"{name} is {picture.shape[1]} x {picture.shape[0]} pixels",
+            f"make it smaller: at most {LONGEST} on a side",
         )
 
 
@@ -44,18 +59,14 @@ def read_picture(path: Path | str) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"picture '{path}' cannot be read: {error.strerror}", hint) from error
+    if not data:
+        raise UsageError(f"picture '{path}' is empty", hint)
     picture = None
-    with captured_stderr() as native:
-        try:
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        except cv2.error as error:
-            raise UsageError(f"picture '{path}' cannot be decoded: {error.err}", hint) from error
-    complaint = " ".join(native.text.split())
-    if any(sign in complaint.lower() for sign in CUT_OFF):
-        raise UsageError(f"picture '{path}' is damaged: {complaint}", hint)
-    if picture is None:
-        reason = "it is empty" if not data else complaint or "no known picture format"
-        raise UsageError(f"'{path}' is not a readable picture: {reason}", hint)
+    with captured_stderr() as native, suppress(cv2.error):
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or any(sign in native.text.lower() for sign in CUT_OFF):
+        raise UsageError(f"'{path}' is no picture that OpenCV can read, or it is cut off or damaged", hint)
+    check_picture(picture, f"'{path}'")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -81,7 +92,12 @@ def write_picture(path: Path | str, picture: np.ndarray) -> None:
     path = Path(path)
     check_writable(path)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    try:
+        _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    except cv2.error as error:
+        raise UsageError(
+            f"'{path}': {path.suffix} cannot hold this picture: {error.err}", WRITABLE
+        ) from error
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_bytes(encoded.tobytes())

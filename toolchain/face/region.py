@@ -7,7 +7,6 @@ as in OpenCV, and areas meet half a pixel further out, so that a crop of the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +15,6 @@ import numpy as np
 from toolchain.errors import UnsupportedError
 
 RESIZE_RULES = ("bilinear", "area")
-# warpAffine takes pixels of up to four channels.
-CHANNELS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,8 @@ def crop(picture: np.ndarray, matrix: np.ndarray, size: int, resize: str = "bili
 
 def _shrunk(picture: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of the picture that the crop shows, averaged over blocks, and the matrix from there."""
-    block = int(1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))))
+    # Rounding must not turn 8 whole pixels into 7.
+    block = int(1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))) + 1e-6)
     if block < 2:
         return picture, matrix
     left, top, right, bottom = _bounds(matrix, size, picture.shape, spare=2 * block)
@@ -141,14 +139,14 @@ def unwarp_labels(probabilities: np.ndarray, matrix: np.ndarray, shape: tuple[in
     Interpolating probabilities gives smooth outlines where interpolating labels would give steps.
 
     Args:
-        probabilities: (size, size, classes) float32, of the crop.
+        probabilities: (classes, size, size) float32, of the crop.
         matrix: (2, 3), picture to crop.
         shape: height and width of the picture, and anything after them.
 
     Returns:
         (height, width) uint8; outside of the crop label 0, the background.
     """
-    size = probabilities.shape[0]
+    size = probabilities.shape[1]
     labels = np.zeros(shape[:2], np.uint8)
     left, top, right, bottom = _bounds(matrix, size, shape)
     if right <= left or bottom <= top:
@@ -156,11 +154,10 @@ def unwarp_labels(probabilities: np.ndarray, matrix: np.ndarray, shape: tuple[in
     local = matrix @ np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
     best = np.zeros((bottom - top, right - left), np.float32)
     part = labels[top:bottom, left:right]
-    for start, moved in _warped(probabilities, local, right - left, bottom - top):
-        for offset in range(moved.shape[2]):
-            better = moved[:, :, offset] > best
-            part[better] = start + offset
-            np.maximum(best, moved[:, :, offset], out=best)
+    for label, plane in enumerate(probabilities):
+        moved = _moved(plane, local, best.shape)
+        np.copyto(part, label, where=moved > best)
+        np.maximum(best, moved, out=best)
     return labels
 
 
@@ -168,27 +165,21 @@ def move_probabilities(probabilities: np.ndarray, old: np.ndarray, new: np.ndarr
     """Class probabilities of one crop as seen in another crop of the same size.
 
     Args:
-        probabilities: (size, size, classes) float32.
+        probabilities: (classes, size, size) float32.
         old: (2, 3), picture to the crop that they belong to.
         new: (2, 3), picture to the crop that they are wanted in.
 
     Returns:
-        (size, size, classes) float32; zero for all classes where the old crop shows nothing.
+        (classes, size, size) float32; zero for all classes where the old crop shows nothing.
     """
     if np.allclose(old, new, atol=1e-6):
         return probabilities
-    size = probabilities.shape[0]
+    size = probabilities.shape[1]
     to_old = old @ np.vstack([cv2.invertAffineTransform(new), [0.0, 0.0, 1.0]])
-    return np.concatenate([moved for _, moved in _warped(probabilities, to_old, size, size)], axis=2)
+    return np.stack([_moved(plane, to_old, (size, size)) for plane in probabilities])
 
 
-def _warped(
-    channels: np.ndarray, to_source: np.ndarray, width: int, height: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(first channel, (height, width, up to 4) float32): a few channels at a time, to save memory."""
-    for start in range(0, channels.shape[2], CHANNELS_AT_ONCE):
-        group = np.ascontiguousarray(channels[:, :, start : start + CHANNELS_AT_ONCE])
-        moved = cv2.warpAffine(
-            group, to_source, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        yield start, moved.reshape(height, width, -1)
+def _moved(plane: np.ndarray, to_source: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(height, width) float32 of that shape, read from `plane` where the matrix says; 0 outside of it."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(plane, to_source, shape[::-1], flags=flags)

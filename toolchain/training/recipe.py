@@ -139,7 +139,8 @@ def _trainer(options: TrainOptions, checkpoint: ModelCheckpoint) -> lightning.Tr
         "max_epochs": options.epochs,
         "precision": "bf16-mixed",
         "gradient_clip_val": 1.0,
-        "logger": CSVLogger(options.output, name="", version="log"),
+        # Each run, a resumed one too, gets a folder of its own: the logger empties the one it is given.
+        "logger": CSVLogger(options.output, name="log"),
         "callbacks": callbacks,
         "enable_progress_bar": options.progress,
         "enable_model_summary": False,

@@ -15,14 +15,12 @@ from toolchain.converters.tflite.layout import (
     is_constant,
     plain_perm,
     rank_of,
-    shape_of,
 )
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.expression import Expression, input_expression, parameter
-from toolchain.converters.tflite.program import Op
+from toolchain.converters.tflite.program import Op, Tensor
 
 MIN_MAX_TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64")
-EMPTY = "give it at least one axis, and each axis one element"
 # Beyond it 1 - tanh(softplus(x)) is below the resolution of float32.
 MISH_SATURATION = 20.0
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
@@ -67,9 +65,7 @@ def clip(context: NodeContext) -> None:
 def _bound(context: NodeContext, index: int, name: str) -> Expression | float | None:
     """A bound of Clip: a number, a tensor computed at run time, or None where there is none."""
     if not context.given(index):
-        # Attributes up to opset 10.
-        attribute = context.node.attributes.get(name)
-        return None if attribute is None else attribute.as_float()
+        return None
     if not is_constant(context.onnx(index)):
         return input_expression(context, index).reshape(())
     bound = context.constant(index, name).item()
@@ -95,12 +91,14 @@ def prelu(context: NodeContext) -> None:
     slope_rank = len(sizes)
     if slope_rank > rank or np.broadcast_shapes(sizes, context.shape()) != context.shape():
         raise Refused("the slope has more elements than the input along an axis", "expand the input first")
-    slope = parameter(context, 1, range(rank - slope_rank, rank), perm)
-    if context.dtype() == np.float32 and rank <= 4:
-        context.emit(Op.PRELU, [x.tensor, slope.tensor], context.output())
+    slope = parameter(context, 1, range(rank - slope_rank, rank), perm).tensor
+    if slope.data is not None and context.dtype() == np.float32 and 1 <= rank <= 4:
+        # XNNPACK reads one slope for each channel, whatever the shape says.
+        whole = np.broadcast_to(slope.data, (*slope.shape[:-1], x.tensor.shape[-1]))
+        context.emit(Op.PRELU, [x.tensor, context.const(whole, "slope")], context.output())
         return
     positive = x.maximum(0)
-    (x.minimum(0) * slope + positive).store()
+    (x.minimum(0) * Expression(context, slope) + positive).store()
 
 
 def _unary(context: NodeContext, code: int) -> None:
@@ -258,44 +256,45 @@ def shrink(context: NodeContext) -> None:
     (above + below).store()
 
 
-def _normalized_axes(node: ir.Node) -> list[int]:
-    """The axes that a softmax runs over: one, or before opset 13 all from `axis` on."""
-    shape = shape_of(node.inputs[0])  # type: ignore[arg-type]
-    version = node.graph.opset_imports.get("", 13) if node.graph is not None else 13
+def _axis(node: ir.Node) -> int:
+    """The axis of a softmax as a non-negative number."""
     attribute = node.attributes.get("axis")
-    axis = attribute.as_int() if attribute is not None else (-1 if version >= 13 else 1)
-    axis = axis % len(shape) if shape and axis != len(shape) else axis
-    axes = [axis] if version >= 13 else list(range(axis, len(shape)))
-    long = [axis for axis in axes if shape[axis] != 1]
-    return long or axes[-1:]
+    return (-1 if attribute is None else attribute.as_int()) % max(rank_of(node.inputs[0]), 1)
 
 
 def normalized_last(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
-    """The axis of a softmax stored last; everything in ONNX's order when it runs over several."""
-    rank = rank_of(node.inputs[0])
-    axes = _normalized_axes(node)
+    """The axis of a softmax is stored last."""
+    rank, axis = rank_of(node.inputs[0]), _axis(node)
     perm = plain_perm(rank) if is_constant(node.inputs[0]) else perms[0]
-    if len(axes) > 1:
-        perm = plain_perm(rank)
-    elif axes and perm[-1] != axes[0]:
-        perm = (*(axis for axis in perm if axis != axes[0]), axes[0])
+    if rank and perm[-1] != axis:
+        perm = (*(other for other in perm if other != axis), axis)
     return NodeLayout((perm,), (perm,))
+
+
+def _rows(context: NodeContext) -> Tensor:
+    """The first input as (rows, elements of the axis)."""
+    x = context.input()
+    return x if len(x.shape) == 2 else context.reshape(x, (prod(x.shape[:-1]), x.shape[-1]), "rows")
 
 
 def _softmax_like(context: NodeContext, code: int, options: object) -> None:
     """Emit an operator that works on the last axis of up to four."""
-    _require_types(context)
-    x, shape = context.input(), context.shape()
-    axes = _normalized_axes(context.node)
-    if not shape or 0 in shape:
-        raise Refused(f"{context.node.op_type} of shape {list(shape)}", EMPTY)
-    count = prod(shape[axis] for axis in axes)
-    if len(axes) == 1 and len(shape) <= 4:
-        context.emit(code, [x], context.output(), options)
+    _require_softmax(context)
+    if len(context.perm) <= 4:
+        context.emit(code, [context.input()], context.output(), options)
         return
-    x = context.reshape(x, (prod(shape) // count, count), "rows")
+    x = _rows(context)
     y = context.emit(code, [x], context.temp(x.shape, x.dtype, "normalized"), options)
     context.reshape_to_output(y)
+
+
+def _require_softmax(context: NodeContext) -> None:
+    _require_types(context)
+    if not context.shape() or 0 in context.shape():
+        raise Refused(
+            f"{context.node.op_type} of shape {list(context.shape())}",
+            "give it an axis, and each axis one element",
+        )
 
 
 @lowers("Softmax", layout=normalized_last)
@@ -315,13 +314,8 @@ def log_softmax(context: NodeContext) -> None:
 @lowers("Hardmax", layout=normalized_last)
 def hardmax(context: NodeContext) -> None:
     """Hardmax: ONE_HOT of ARG_MAX, the first of equal maxima."""
-    _require_types(context)
-    x, shape = context.input(), context.shape()
-    axes = _normalized_axes(context.node)
-    if not shape or 0 in shape:
-        raise Refused(f"Hardmax of shape {list(shape)}", EMPTY)
-    count = prod(shape[axis] for axis in axes)
-    x = context.reshape(x, (prod(shape) // count, count), "rows")
+    _require_softmax(context)
+    x = _rows(context)
     options = schema.ArgMaxOptionsT()
     options.outputType = schema.TensorType.INT32
     places = context.temp(x.shape[:1], np.dtype(np.int32), "places")
@@ -330,7 +324,7 @@ def hardmax(context: NodeContext) -> None:
     hot.axis = -1
     numbers = [
         context.const(number, name)
-        for number, name in ((np.int32(count), "depth"), (np.float32(1), "on"), (np.float32(0), "off"))
+        for number, name in ((np.int32(x.shape[1]), "depth"), (np.float32(1), "on"), (np.float32(0), "off"))
     ]
     y = context.emit(Op.ONE_HOT, [places, *numbers], context.temp(x.shape, x.dtype, "hot"), hot)
     context.reshape_to_output(y)

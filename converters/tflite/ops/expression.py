@@ -85,13 +85,14 @@ class Expression:
             return self
         return Expression(self.context, self.context.reshape(self.tensor, shape, "view"))
 
-    def store(self, index: int = 0) -> None:
-        """Make this the output `index` of the node, which must have its shape and be computed last."""
+    def store(self, index: int = 0) -> Expression:
+        """Make this the output `index` of the node, which must have its shape; nothing was emitted since."""
         made = self.context.output(index)
         last = self.context.lowering.program.operators[-1]
         assert last.outputs[0] is self.tensor
         assert made.shape == self.tensor.shape
         last.outputs = [made]
+        return Expression(self.context, made)
 
 
 def binary_version(code: int, left: Tensor, right: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Builds small graphs from text and judges passes: the numbers must stay, the operators must become the expected ones."""
+"""Builds small graphs from text and judges passes by the numbers and the operators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_inputs(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
         kind = value.type.tensor_type
         shape = [size.dim_value for size in kind.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        feeds[value.name] = (generator.standard_normal(shape) * 3).astype(dtype)
+        feeds[value.name] = np.asarray(generator.standard_normal(shape) * 3).astype(dtype)
     return feeds
 
 
@@ -67,10 +67,26 @@ def assert_same(before: onnx.ModelProto, model: ir.Model, tolerance: float = 1e-
         assert np.abs(wanted - found).max(initial=0) <= tolerance * np.abs(wanted).max(initial=1e-6)
 
 
+def parse(before: onnx.ModelProto) -> ir.Model:
+    """A graph of its own, with the shapes of all values known."""
+    model = ir.serde.deserialize_model(onnx.ModelProto.FromString(before.SerializeToString()))
+    inferred = onnx.shape_inference.infer_shapes(before, data_prop=True)
+    known = {value.name: value for value in inferred.graph.value_info}
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name in known:
+                value.type = ir.serde.deserialize_type_proto_for_type(known[value.name].type)
+                value.shape = ir.serde.deserialize_type_proto_for_shape(known[value.name].type)
+    return model
+
+
 def judge(
-    change: Pass | Sequence[Pass], before: onnx.ModelProto, wanted: dict[str, int] | None = None, tolerance: float = 1e-5
+    change: Pass | Sequence[Pass],
+    before: onnx.ModelProto,
+    wanted: dict[str, int] | None = None,
+    tolerance: float = 1e-5,
 ) -> ir.Model:
-    """Run passes once each on a graph of known shapes; numbers and operators must be right, a second run idle."""
+    """Run passes once each on a graph of known shapes; numbers and operators must be right, a rerun idle."""
     changes = change if isinstance(change, Sequence) else [change]
     model = ir.serde.deserialize_model(onnx.ModelProto.FromString(before.SerializeToString()))
     fold_constants(model)
@@ -94,6 +110,12 @@ def cleaned(before: onnx.ModelProto) -> ir.Model:
     return model
 
 
+def inside(model: ir.Model) -> ir.Model:
+    """The same model with its external data read in."""
+    ir.external_data.load_to_model(model)
+    return model
+
+
 class Graphs:
     """The functions above, for tests to reach through one fixture."""
 
@@ -101,6 +123,9 @@ class Graphs:
     run = staticmethod(run)
     random_inputs = staticmethod(random_inputs)
     ops = staticmethod(ops)
+    proto = staticmethod(ir.serde.serialize_model)
+    inside = staticmethod(inside)
+    parse = staticmethod(parse)
     clean = staticmethod(cleaned)
     assert_same = staticmethod(assert_same)
     judge = staticmethod(judge)

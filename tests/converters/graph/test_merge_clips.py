@@ -74,7 +74,9 @@ def test_computed_bounds_are_left_alone(graphs):
 bounds = st.sampled_from([-math.inf, -4.0, -1.0, 0.0, 0.5, 3.0, 6.0, math.inf])
 
 
-limits = st.tuples(bounds, bounds).map(sorted).filter(lambda pair: pair[0] != math.inf and pair[1] != -math.inf)
+limits = (
+    st.tuples(bounds, bounds).map(sorted).filter(lambda pair: pair[0] != math.inf and pair[1] != -math.inf)
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -96,7 +96,9 @@ def test_where_it_is_exact(graphs, body, merged):
         "w": weights(3, 4, 2, 2),
         "w5": weights(3, 5, 2, 2),
     }
-    model = graphs.judge(BOTH, graphs.build(text, **{name: c for name, c in constants.items() if name in body}))
+    model = graphs.judge(
+        BOTH, graphs.build(text, **{name: c for name, c in constants.items() if name in body})
+    )
     assert graphs.ops(model).get("Pad", 0) == (0 if merged else 1)
 
 
