@@ -2,8 +2,10 @@
 
     python -P -m toolchain.benchmarks.latency OURS.tflite PEER.tflite --json
 
-All files are loaded and warmed up first; then every round runs each file once, in an order that is drawn
-anew and reversed in the next round, so that a change of the computer's speed meets all files alike.
+In a process all files are loaded and warmed up first; then every round runs each file once, in an order that
+is drawn anew and reversed in the next round, so that a change of the computer's speed meets all files alike.
+The command line repeats this in fresh processes (`toolchain.benchmarks.latency_processes`), because where a
+process happens to put its memory favours one file for as long as it lives.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from toolchain.benchmarks.report import as_text, run_benchmark, save_json
 from toolchain.benchmarks.statistics import Ratio, Summary, paired_ratio, summarize
 from toolchain.errors import UnsupportedError, UsageError
 
-ROUNDS = 40
+ROUNDS = 20
 SAMPLE_MS = 5.0
 WARMUP_SECONDS = 5.0
 BLOCK_RUNS = 5
@@ -168,7 +170,8 @@ def measure(
         rounds: samples per file.
         sample_ms: least length of a sample in milliseconds; short networks are invoked several times.
         warmup_seconds: longest warm-up per file; it ends earlier when the time has settled.
-        seed: seed of the inputs, of the order and of the bootstrap.
+        seed: seed of the inputs, of the order and of the bootstrap; the files are loaded in reverse order
+            when it is odd.
 
     Raises:
         UsageError: no files, a file that cannot be read, or a number out of range.
@@ -176,7 +179,12 @@ def measure(
     """
     _check(paths, threads=threads, rounds=rounds)
     before = environment()
-    contenders = [_load(Path(path), threads, seed) for path in paths]
+    positions = range(len(paths))
+    loaded = {
+        index: _load(Path(paths[index]), threads, seed)
+        for index in (reversed(positions) if seed % 2 else positions)
+    }
+    contenders = [loaded[index] for index in positions]
     for contender in contenders:
         _warm_up(contender, sample_ms, warmup_seconds)
     samples = _rounds(contenders, rounds, np.random.default_rng(seed))
@@ -311,47 +319,37 @@ def largest_difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -
     return worst
 
 
-def describe(report: LatencyReport) -> str:
-    """The report in lines for a terminal."""
-    lines = []
-    for entry in report.files:
-        note = "" if entry.steady else "  (not settled after the warm-up)"
-        wall = entry.wall
-        lines.append(f"{wall.median:10.3f} ms  p90 {wall.p90:10.3f} ms  {entry.path}{note}")
-    for comparison in report.ratios:
-        for clock, ratio in (("wall", comparison.wall), ("cpu", comparison.cpu)):
-            lines.append(
-                f"{report.files[0].path} / {comparison.path}, {clock}: {ratio.median:.3f}"
-                f" [{ratio.low:.3f}, {ratio.high:.3f}] at {ratio.confidence:.0%} over {ratio.pairs} rounds"
-            )
-    return "\n".join(lines)
-
-
 def _benchmark(arguments: Sequence[str] | None) -> str:
+    from toolchain.benchmarks.latency_processes import PROCESSES, describe, measure_processes
+
     parser = argparse.ArgumentParser(
         prog="python -m toolchain.benchmarks.latency",
         description="Latency of .tflite files on LiteRT, interleaved; ratios are first file / other file.",
     )
     parser.add_argument("files", nargs="+", type=Path, help="the .tflite files")
     parser.add_argument("--threads", type=int, default=1, help="threads of the interpreter")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="samples per file")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="samples per file and process")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="fresh processes")
     parser.add_argument(
         "--warmup", type=float, default=WARMUP_SECONDS, help="longest warm-up per file, in seconds"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of inputs, order and bootstrap")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     parser.add_argument("--output", type=Path, help="write the JSON to this file as well")
+    parser.add_argument("--once", action="store_true", help="measure in this process and print its JSON")
     options = parser.parse_args(arguments)
-    report = measure(
-        options.files,
-        threads=options.threads,
-        rounds=options.rounds,
-        warmup_seconds=options.warmup,
-        seed=options.seed,
-    )
+    chosen = {
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "warmup_seconds": options.warmup,
+        "seed": options.seed,
+    }
+    if options.once:
+        return as_text(measure(options.files, **chosen).as_json())
+    report = measure_processes(options.files, processes=options.processes, **chosen)
     if options.output is not None:
-        save_json(report.as_json(), options.output)
-    return as_text(report.as_json()) if options.json else describe(report)
+        save_json(report, options.output)
+    return as_text(report) if options.json else describe(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 CHUNK = 200
+# 97.5 % quantile of Student's t distribution for 1 to 30 degrees of freedom; 1.96 is its limit.
+STUDENT_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+STUDENT_T_LIMIT = 1.96
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median of the paired ratios and its percentile bootstrap interval.
+    """Median of the paired ratios of one process and its percentile bootstrap interval.
+
+    The interval covers the rounds of this process alone; `ratio_over_processes` covers what differs
+    between processes, which for the latency of a network is several per cent.
 
     Attributes:
         median: median of numerator / denominator over the pairs.
@@ -112,6 +123,50 @@ def paired_ratio(
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return Ratio(float(np.median(ratios)), float(low), float(high), confidence, ratios.size)
+
+
+@dataclass(frozen=True)
+class ProcessRatio:
+    """Ratio of two files over several processes, with an interval for the variation between processes.
+
+    Attributes:
+        mean: geometric mean of the processes' ratios.
+        low: lower end of the 95 % interval; None for a single process.
+        high: upper end of the 95 % interval; None for a single process.
+        each: the ratio of every process.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    each: tuple[float, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """A dict that JSON can express."""
+        return asdict(self)
+
+
+def ratio_over_processes(ratios: Sequence[float]) -> ProcessRatio:
+    """Geometric mean of one ratio per process and its 95 % Student interval on the logarithms.
+
+    The rounds of one process share its memory layout, so an interval over rounds does not cover what
+    another process would show; the processes are the independent samples.
+
+    Raises:
+        ValueError: no ratios, or one that is not finite and positive.
+    """
+    values = _finite(ratios)
+    if (values <= 0).any():
+        raise ValueError("a ratio must be positive")
+    logs = np.log(values)
+    mean = float(logs.mean())
+    each = tuple(float(value) for value in values)
+    if values.size == 1:
+        return ProcessRatio(float(np.exp(mean)), None, None, each)
+    freedom = values.size - 1
+    quantile = STUDENT_T[freedom - 1] if freedom <= len(STUDENT_T) else STUDENT_T_LIMIT
+    half = quantile * float(logs.std(ddof=1)) / values.size**0.5
+    return ProcessRatio(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), each)
 
 
 def _resampled_medians(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -108,20 +108,17 @@ def _noise(random: np.random.Generator, tensor: TensorSpec) -> np.ndarray:
     return random.integers(0, 2, tensor.shape).astype(dtype)
 
 
-def normalize(picture: np.ndarray, tensor: TensorSpec, preprocess: Preprocess) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of any size -> float32 (1, 3, h, w) as the contract says."""
+def _from_picture(spec: ModelSpec, picture: np.ndarray) -> Arrays:
+    """A whole picture, RGB uint8 (H, W, 3) of any size, as the first input; other inputs are zero."""
     import cv2
 
-    height, width = tensor.shape[2:]
-    interpolation = cv2.INTER_AREA if picture.shape[0] > height else cv2.INTER_LINEAR
-    resized = cv2.resize(picture, (width, height), interpolation=interpolation).astype(np.float32)
-    scaled = (resized - np.asarray(preprocess.mean, np.float32)) / np.asarray(preprocess.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+    from toolchain.face.preprocess import normalized
 
-
-def _from_picture(spec: ModelSpec, picture: np.ndarray) -> Arrays:
     assert spec.preprocess is not None
-    sample = {spec.inputs[0].name: normalize(picture, spec.inputs[0], spec.preprocess)}
+    height, width = spec.inputs[0].shape[2:]
+    interpolation = cv2.INTER_AREA if picture.shape[0] > height else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (width, height), interpolation=interpolation)
+    sample = {spec.inputs[0].name: np.ascontiguousarray(normalized(resized, spec.preprocess)[None])}
     for tensor in spec.inputs[1:]:
         sample[tensor.name] = np.zeros(tensor.shape, tensor.dtype)
     return sample

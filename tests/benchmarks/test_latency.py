@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.benchmarks.latency import describe, largest_difference, main, measure, random_input
+from toolchain.benchmarks.latency import largest_difference, main, measure, random_input
+from toolchain.benchmarks.latency_processes import describe, measure_processes
 from toolchain.benchmarks.statistics import summarize
 from toolchain.errors import UnsupportedError, UsageError
 
@@ -62,25 +63,46 @@ def test_outputs_of_the_same_input_are_compared(other, difference, write_multipl
     assert report.files[1].difference == expected
 
 
-def test_command_line_prints_and_saves_the_same_json(write_multiplication, tmp_path, capsys):
-    paths = [str(write_multiplication("a.tflite")), str(write_multiplication("b.tflite"))]
+def test_load_order_does_not_change_the_order_of_the_result(write_multiplication):
+    paths = [write_multiplication("a.tflite", factor=2.0), write_multiplication("b.tflite", factor=5.0)]
+    for seed in (0, 1):
+        report = measure(paths, seed=seed, **QUICK)
+        assert [entry.path for entry in report.files] == paths
+        assert report.files[0].difference == 0.0
+        assert report.files[1].difference > 1
+
+
+def test_command_line_combines_processes_and_saves_what_it_prints(write_multiplication, tmp_path, capsys):
+    paths = [str(write_multiplication("a.tflite")), str(write_multiplication("b.tflite", (1, 64, 64, 32)))]
     saved = tmp_path / "results" / "latency.json"
-    assert main([*paths, "--rounds", "3", "--warmup", "0.2", "--json", "--output", str(saved)]) == 0
+    options = ["--rounds", "3", "--warmup", "0.1", "--processes", "2", "--json", "--output", str(saved)]
+    assert main([*paths, *options]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert json.loads(saved.read_text(encoding="utf-8")) == printed
     assert [entry["path"] for entry in printed["files"]] == paths
-    assert [entry["path"] for entry in printed["ratios"]] == paths[1:]
-    assert len(printed["files"][0]["wall_ms"]) == 3
-    assert printed["threads"] == 1
-
-
-def test_lines_for_a_terminal_name_every_file_and_ratio(write_multiplication):
-    paths = [write_multiplication("a.tflite"), write_multiplication("b.tflite")]
-    report = measure(paths, **QUICK)
-    lines = describe(report).splitlines()
+    each = [run["ratios"][0]["wall"]["median"] for run in printed["runs"]]
+    [ratio] = printed["ratios"]
+    assert ratio["path"] == paths[1]
+    assert ratio["wall"]["each"] == pytest.approx(each)
+    assert ratio["wall"]["mean"] == pytest.approx(float(np.sqrt(each[0] * each[1])))
+    assert printed["files"][0]["wall"]["count"] == 6
+    lines = describe(printed).splitlines()
     assert len(lines) == 4
-    assert f"{report.files[1].wall.median:.3f} ms" in lines[1]
-    assert f"{report.ratios[0].wall.median:.3f} [" in lines[2]
+    assert f"{ratio['cpu']['mean']:.3f} [" in lines[3]
+
+
+def test_a_refusal_in_a_fresh_process_keeps_message_hint_and_exit_code(tmp_path, capsys):
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(b"not a flatbuffer")
+    assert main([str(path), "--processes", "1"]) == UnsupportedError.exit_code
+    shown = capsys.readouterr().err
+    assert "LiteRT cannot run" in shown
+    assert "hint: export the file again" in shown
+
+
+def test_no_processes_are_refused(write_multiplication):
+    with pytest.raises(UsageError, match="processes must be at least 1"):
+        measure_processes([write_multiplication("a.tflite")], processes=0)
 
 
 @pytest.mark.parametrize(

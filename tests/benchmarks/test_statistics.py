@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchain.benchmarks.statistics import paired_ratio, summarize
+from toolchain.benchmarks.statistics import paired_ratio, ratio_over_processes, summarize
 
 positive = st.floats(1e-3, 1e3)
 samples = st.lists(positive, min_size=1, max_size=40)
@@ -120,3 +120,47 @@ def test_same_seed_gives_the_same_interval():
 def test_bad_samples_are_refused(numerator, denominator, options, message):
     with pytest.raises(ValueError, match=message):
         paired_ratio(numerator, denominator, **options)
+
+
+@given(samples)
+def test_process_ratio_is_the_geometric_mean_inside_its_interval(values):
+    found = ratio_over_processes(values)
+    assert found.mean == pytest.approx(float(np.exp(np.mean(np.log(values)))))
+    if len(values) > 1:
+        assert found.low <= found.mean * (1 + 1e-12)
+        assert found.high >= found.mean * (1 - 1e-12)
+
+
+@given(samples)
+def test_swapping_the_files_inverts_ratio_and_interval(values):
+    found, swapped = ratio_over_processes(values), ratio_over_processes([1 / value for value in values])
+    assert swapped.mean == pytest.approx(1 / found.mean)
+    if len(values) > 1 and found.high < 1e300:
+        assert swapped.low == pytest.approx(1 / found.high)
+
+
+def test_one_process_has_no_interval():
+    found = ratio_over_processes([1.1])
+    assert (found.mean, found.low, found.high) == (pytest.approx(1.1), None, None)
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 40])
+def test_interval_over_processes_covers_what_differs_between_them(count):
+    """Rounds of a process share an offset, which only the interval over processes allows for."""
+    rng = np.random.default_rng(count)
+    trials, over_rounds, over_processes = 200, 0, 0
+    for _ in range(trials):
+        offsets = rng.normal(0, 0.03, count)
+        rounds = [np.exp(offset + rng.normal(0, 0.01, 20)) for offset in offsets]
+        single = paired_ratio(rounds[0], np.ones(20), resamples=50)
+        over_rounds += single.low <= 1 <= single.high
+        found = ratio_over_processes([np.median(ratios) for ratios in rounds])
+        over_processes += found.low <= 1 <= found.high
+    assert over_processes / trials >= 0.9
+    assert over_rounds / trials <= 0.5
+
+
+@pytest.mark.parametrize("ratios", [[], [0.0], [-1.0, 1.0], [float("nan")]])
+def test_impossible_process_ratios_are_refused(ratios):
+    with pytest.raises(ValueError, match=r"at least one|positive|finite"):
+        ratio_over_processes(ratios)

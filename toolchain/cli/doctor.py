@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from toolchain.cli.output import say, show_json, show_table
-from toolchain.errors import MissingDependencyError
+from toolchain.errors import MissingDependencyError, ToolchainError
 from toolchain.versions import version_of
 
 
@@ -50,11 +50,12 @@ CHECKS = (
 
 
 def _cascade() -> tuple[bool, str]:
-    import cv2
+    from toolchain.face.detector import cascade_path
 
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
-    path = os.path.join(folder, "haarcascade_frontalface_default.xml")
-    return os.path.isfile(path), "bundled face cascade" if os.path.isfile(path) else "install opencv-python 4"
+    try:
+        return True, f"bundled cascade {cascade_path().name}"
+    except ToolchainError as error:
+        return False, error.hint or error.message
 
 
 def _litert() -> tuple[bool, str]:

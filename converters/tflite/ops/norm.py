@@ -171,16 +171,12 @@ def lp_normalization(context: NodeContext) -> None:
 @lowers("LRN", layout=spatial)
 def local_response_normalization(context: NodeContext) -> None:
     """LRN across an odd number of channels."""
-    x, size = _input(context, 3).tensor, context.int("size", 1)
+    x, size = _input(context).tensor, context.int("size", 1)
+    if len(x.shape) != 4:
+        raise Refused(f"LRN of {len(x.shape)} axes", "reshape the input to (N, C, H, W)")
     if size % 2 == 0:
         raise Refused(f"size={size} is even, so that the window is not centred", "use an odd size")
     options = schema.LocalResponseNormalizationOptionsT()
     options.radius, options.bias = size // 2, context.float("bias", 1.0)
     options.alpha, options.beta = context.float("alpha", 1e-4) / size, context.float("beta", 0.75)
-    shape = (x.shape[0], x.shape[1], prod(x.shape[2:-1]), x.shape[-1])
-    if x.shape == shape:
-        context.emit(Op.LOCAL_RESPONSE_NORMALIZATION, [x], context.output(), options)
-        return
-    view = context.reshape(x, shape, "picture")
-    made = context.temp(shape, x.dtype, "normalized")
-    context.reshape_to_output(context.emit(Op.LOCAL_RESPONSE_NORMALIZATION, [view], made, options))
+    context.emit(Op.LOCAL_RESPONSE_NORMALIZATION, [x], context.output(), options)

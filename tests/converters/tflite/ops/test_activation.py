@@ -49,9 +49,15 @@ def test_activation(op_type, attributes, opset, ops, shape, check, make_node_mod
     assert {name: made.get(name) for name in ops} == ops
 
 
-@pytest.mark.parametrize("op_type", ["Softplus", "Mish", "Softsign", "Sigmoid", "Tanh", "Elu", "Selu", "HardSwish"])
+@pytest.mark.parametrize(
+    "op_type", ["Softplus", "Mish", "Softsign", "Sigmoid", "Tanh", "Elu", "Selu", "HardSwish"]
+)
 def test_large_inputs(op_type, check, make_node_model):
-    feeds = {"x": np.array([-1e4, -200, -88, -40, -17, -1, -1e-3, 0, 1e-3, 1, 17, 40, 88, 89, 200, 1e4], np.float32)}
+    feeds = {
+        "x": np.array(
+            [-1e4, -200, -88, -40, -17, -1, -1e-3, 0, 1e-3, 1, 17, 40, 88, 89, 200, 1e4], np.float32
+        )
+    }
     check(make_node_model(op_type, feeds), feeds, rtol=1e-5, atol=1e-6)
 
 
@@ -71,7 +77,9 @@ CLIPS = [
 def test_clip(bounds, ops, check, make_node_model, rng):
     feeds = {"x": rng.normal(0, 4, (1, 3, 4, 5)).astype(np.float32)}
     constants = {
-        name: np.float32(bound) for name, bound in zip(("low", "high"), bounds, strict=True) if bound is not None
+        name: np.float32(bound)
+        for name, bound in zip(("low", "high"), bounds, strict=True)
+        if bound is not None
     }
     order = ["x", *(name if name in constants else "" for name in ("low", "high"))]
     model = make_node_model("Clip", feeds, constants, order=order)
@@ -190,7 +198,9 @@ REFUSED = [
 def test_refused(op_type, attributes, dtype, word, refusals, make_model):
     feeds = {"x": np.ones((2, 3), np.float32)}
     nodes = [
-        helper.make_node("Cast", ["x"], ["c"], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), name="cast"),
+        helper.make_node(
+            "Cast", ["x"], ["c"], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), name="cast"
+        ),
         helper.make_node(op_type, ["c"], ["y"], name="node", **attributes),
     ]
     constants = {"low": np.array(1, dtype)} if op_type == "Clip" else {}

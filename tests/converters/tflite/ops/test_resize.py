@@ -109,13 +109,21 @@ def test_interpolation_of_every_size(kind, mode, check, make_model):
 
 
 SCALED = [
-    ({"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, (2, 2), NEAREST),
+    (
+        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        (2, 2),
+        NEAREST,
+    ),
     ({"mode": "linear"}, (2, 2), BILINEAR),
     ({"mode": "linear"}, (1.5, 2), BILINEAR),
     ({"mode": "linear"}, (1.3, 0.7), {"BATCH_MATMUL": 2}),
     ({"mode": "linear", "coordinate_transformation_mode": "asymmetric"}, (1.3, 0.7), {"BATCH_MATMUL": 2}),
     ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, (1.3, 0.7), BILINEAR),
-    ({"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, (1.3, 0.7), {"BATCH_MATMUL": 2}),
+    (
+        {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"},
+        (1.3, 0.7),
+        {"BATCH_MATMUL": 2},
+    ),
     ({"mode": "nearest"}, (1.3, 0.7), {"GATHER": 2}),
     ({"mode": "cubic", "cubic_coeff_a": -0.5}, (1.3, 0.7), {"BATCH_MATMUL": 2}),
     ({"mode": "cubic", "exclude_outside": 1}, (1.3, 0.7), {"BATCH_MATMUL": 2}),
