@@ -185,17 +185,25 @@ def _run(
 
     graph = load_onnx(path, shapes)
     clean(graph)
-    # Without XNNPACK, ADD, SUB, MUL and DIV clamp to the largest float even where no activation is asked for.
-    engines = ENGINES[:1] if _has_infinity(graph, feeds) else ENGINES
     converted = convert(graph, layout=layout)
+    # Without XNNPACK, ADD, SUB, MUL and DIV clamp to the largest float even where no activation is asked for.
+    engines = ENGINES[:1] if _has_infinity(converted.data, feeds) else ENGINES
     return {engine: _interpret(converted, feeds, engine) for engine in engines}
 
 
-def _has_infinity(graph: Any, feeds: dict[str, Any]) -> bool:
-    """Whether an input or constant is infinite, as in the masks of attention."""
-    constants = (value.const_value.numpy() for value in graph.graph.initializers.values())
-    floats = (array for array in (*feeds.values(), *constants) if getattr(array, "dtype", None) == np.float32)
-    return any(bool(np.isinf(array).any()) for array in floats)
+def _has_infinity(content: bytes, feeds: dict[str, Any]) -> bool:
+    """Whether an input or a constant of the file is infinite, as in the masks of attention."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    buffers = [
+        model.buffers[t.buffer].data
+        for t in model.subgraphs[0].tensors
+        if t.type == schema.TensorType.FLOAT32
+    ]
+    arrays = [np.asarray(data, np.uint8).view(np.float32) for data in buffers if data is not None]
+    arrays += [array for array in feeds.values() if getattr(array, "dtype", None) == np.float32]
+    return any(bool(np.isinf(array).any()) for array in arrays)
 
 
 def _missing_shapes(

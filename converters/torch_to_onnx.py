@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
@@ -71,26 +72,71 @@ def _evaluation(module: nn.Module) -> Iterator[None]:
 def _zeros(module: nn.Module, inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
     parameter = next(module.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    return tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device=device) for spec in inputs)
+    samples = []
+    for spec in inputs:
+        dtype = getattr(torch, spec.dtype, None)
+        if not isinstance(dtype, torch.dtype):
+            raise UsageError(
+                f"input '{spec.name}' has the unknown type '{spec.dtype}'", "float32 is the usual one"
+            )
+        samples.append(torch.zeros(spec.shape, dtype=dtype, device=device))
+    return tuple(samples)
 
 
 def _capture(
     module: nn.Module, samples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]
 ) -> torch.export.ExportedProgram:
     """Trace the module, and tell one that fails on the inputs at all from one that cannot be traced."""
+    name = type(module).__name__
     try:
-        return torch.export.export(module, samples, strict=False)
+        program = torch.export.export(module, samples, strict=False)
     except Exception as error:
-        name = type(module).__name__
-        shapes = ", ".join(f"{spec.name} {shape_text(spec.shape)} {spec.dtype}" for spec in inputs)
-        try:
-            module(*samples)
-        except Exception as plain:
-            raise UsageError(
-                f"{name} fails on inputs of these shapes ({shapes}): {_first_line(plain)}",
-                "check the input shape and the number of inputs",
-            ) from plain
+        _require_run(module, samples, inputs)
+        if type(error).__name__ == "GuardOnDataDependentSymNode":
+            raise UnsupportedError(
+                f"torch cannot trace {name}: a branch or loop depends on the values of a tensor",
+                "compute both sides and choose with torch.where, or fix the branch for the export",
+            ) from error
+        program = _capture_strictly(name, module, samples, error)
+    _require_tensors(name, program)
+    return program
+
+
+def _capture_strictly(
+    name: str, module: nn.Module, samples: tuple[torch.Tensor, ...], error: Exception
+) -> torch.export.ExportedProgram:
+    """Trace the bytecode instead of running it, which takes longer and sees through some more of Python."""
+    try:
+        return torch.export.export(module, samples, strict=True)
+    except Exception:
         raise UnsupportedError(f"torch cannot trace {name}: {_first_line(error)}", HINT) from error
+
+
+def _require_run(module: nn.Module, samples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]) -> None:
+    try:
+        module(*samples)
+    except Exception as error:
+        shapes = ", ".join(f"{spec.name} {shape_text(spec.shape)} {spec.dtype}" for spec in inputs)
+        raise UsageError(
+            f"{type(module).__name__} fails on inputs of these shapes ({shapes}): {_first_line(error)}",
+            "check the input shape and the number of inputs",
+        ) from error
+
+
+def _require_tensors(name: str, program: torch.export.ExportedProgram) -> None:
+    for spec in program.graph_signature.output_specs:
+        value = getattr(spec.arg, "value", None)
+        if value is not None:
+            raise UnsupportedError(f"{name} returns {value!r}, which is not a tensor", "return tensors only")
+
+
+def _require_constant_state(name: str, program: torch.export.ExportedProgram | None) -> None:
+    mutated = [] if program is None else list(program.graph_signature.buffers_to_mutate.values())
+    if mutated:
+        raise UnsupportedError(
+            f"{name} changes its buffer '{mutated[0]}' on every call, which a model file cannot",
+            "make the state an input and an output of the network",
+        )
 
 
 def _translate(module: nn.Module, program: torch.export.ExportedProgram, opset: int) -> ir.Model:
@@ -99,14 +145,20 @@ def _translate(module: nn.Module, program: torch.export.ExportedProgram, opset: 
             program, args=(), dynamo=True, optimize=False, verify=False, verbose=False, opset_version=opset
         )
     except Exception as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        raise UnsupportedError(
-            f"torch cannot express {type(module).__name__} in ONNX: {_first_line(root)}", HINT
-        ) from error
+        reason = _first_line(_root(error))
+        operator = re.search(r"op='([\w.:]+)'", reason)
+        if operator:
+            reason = f"there is no ONNX form of the operator {operator[1]}"
+        raise UnsupportedError(f"torch cannot export {type(module).__name__}: {reason}", HINT) from error
     assert exported is not None
+    _require_constant_state(type(module).__name__, exported.exported_program)
     return exported.model
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _first_line(error: BaseException) -> str:

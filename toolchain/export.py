@@ -21,7 +21,7 @@ from toolchain.errors import ParityError, UsageError
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
 from toolchain.runtimes import load
-from toolchain.samples import samples, with_feedback
+from toolchain.samples import answers, samples
 from toolchain.source import Shapes, Source, resolve
 from toolchain.spec import Artifact
 from toolchain.targets import TARGETS, Target, Written
@@ -176,8 +176,7 @@ def _convert(
 def _truth(source: Source, options: ExportOptions) -> _Truth:
     with reference_of(source) as reference:
         inputs, origin = samples(source.spec, options.calibration, options.count)
-        inputs = with_feedback(source.spec, inputs, reference.run)
-        expected = [reference.run(sample) for sample in inputs]
+        inputs, expected = answers(source.spec, inputs, reference.run)
     return _Truth(inputs, origin, expected, "torch" if source.module is not None else "onnx")
 
 

@@ -63,25 +63,34 @@ def synthetic(spec: ModelSpec, count: int) -> list[Arrays]:
     ]
 
 
-def with_feedback(spec: ModelSpec, inputs: list[Arrays], run: Callable[[Arrays], Arrays]) -> list[Arrays]:
-    """Fill the previous-mask input as a video does: zeros at first, then the softmax of the last output.
+def answers(
+    spec: ModelSpec, inputs: list[Arrays], run: Callable[[Arrays], Arrays]
+) -> tuple[list[Arrays], list[Arrays]]:
+    """What the reference makes of the samples, and the samples as they were used.
+
+    The previous-mask input of a video network (its second input, shaped like its first output) is filled
+    as a video does: zeros at first, then the softmax of the answer before. Other inputs stay as they are.
 
     Args:
-        spec: a network whose second input has the shape of its first output; others are left as they are.
-        inputs: samples; their second input is replaced.
+        spec: the network's contract.
+        inputs: samples in ONNX order.
         run: the reference network.
+
+    Returns:
+        (samples, answers), one each per sample.
     """
     if len(spec.inputs) != 2 or not spec.outputs or spec.inputs[1].shape != spec.outputs[0].shape:
-        return inputs
+        return inputs, [run(sample) for sample in inputs]
     name, output = spec.inputs[1].name, spec.outputs[0].name
     previous = np.zeros(spec.inputs[1].shape, np.float32)
-    filled = []
+    used, made = [], []
     for sample in inputs:
-        filled.append({**sample, name: previous})
-        logits = run(filled[-1])[output]
+        used.append({**sample, name: previous})
+        made.append(run(used[-1]))
+        logits = made[-1][output]
         shifted = np.exp(logits - logits.max(1, keepdims=True))
         previous = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
-    return filled
+    return used, made
 
 
 def _picture(random: np.random.Generator, tensor: TensorSpec, preprocess: Preprocess) -> np.ndarray:

@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
-from toolchain.spec import GENERIC, ModelSpec, TensorSpec
+from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, ModelSpec, TensorSpec, shape_text
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+TASKS = (SEGMENTATION, CLASSIFICATION, GENERIC)
 Shapes = dict[str, tuple[int, ...]] | tuple[int, ...] | None
 
 
@@ -30,6 +31,7 @@ class Source:
         module: the PyTorch network in eval mode, None for an ONNX file.
         onnx: the ONNX file, None for a PyTorch network.
         graph: the graph read from the ONNX file, None for a PyTorch network.
+        cleaned: the same after the passes; the first is what files are compared with.
         trained: False when the weights are random; then parity says nothing about accuracy.
         card: card of the weights that ship with a zoo network.
     """
@@ -38,6 +40,7 @@ class Source:
     module: nn.Module | None = None
     onnx: Path | None = None
     graph: ir.Model | None = None
+    cleaned: ir.Model | None = None
     trained: bool = True
     card: dict[str, Any] | None = None
 
@@ -57,9 +60,11 @@ def resolve(model: Any, weights: Path | None = None, input_shape: Shapes = None)
     if not isinstance(model, str | Path):
         return _from_module(model, type(model).__name__.lower(), weights, input_shape)
     text = str(model)
-    if text.endswith(".onnx"):
+    if text.lower().endswith(".onnx"):
         if weights is not None:
-            raise UsageError("--weights is for PyTorch networks; an ONNX file carries its own")
+            raise UsageError(
+                "--weights is for PyTorch networks; an ONNX file carries its own", "leave --weights out"
+            )
         return _from_onnx(Path(text), input_shape)
     if ":" in text:
         return _from_factory(text, weights, input_shape)
@@ -91,19 +96,24 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
 
 
 def _from_onnx(path: Path, input_shape: Shapes) -> Source:
-    from toolchain.converters.graph.load import load_onnx
+    from toolchain.converters.graph import clean, load_onnx
 
     graph = load_onnx(path, input_shape)
+    # The passes infer the shapes of the outputs; those that the file states may be stale or missing.
+    cleaned = graph.clone()
+    clean(cleaned)
     spec = ModelSpec(
         name=path.stem,
         task=GENERIC,
-        inputs=_tensors(graph.graph.inputs),
-        outputs=_tensors(graph.graph.outputs),
+        inputs=tensors_of(graph.graph.inputs),
+        outputs=tensors_of(cleaned.graph.outputs),
     )
-    return Source(spec, onnx=path, graph=graph)
+    _check_outputs(spec, str(path))
+    return Source(spec, onnx=path, graph=graph, cleaned=cleaned)
 
 
-def _tensors(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+def tensors_of(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs of an ONNX graph; a size that is not known is -1, float32 stands for no type."""
     made = []
     for value in values:
         shape = tuple(int(size) if isinstance(size, int) else -1 for size in value.shape or ())
@@ -117,15 +127,29 @@ def _from_factory(text: str, weights: Path | None, input_shape: Shapes) -> Sourc
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        names = [
+            name
+            for name, value in vars(module).items()
+            if callable(value)
+            and not name.startswith("_")
+            and getattr(value, "__module__", "") == module.__name__
+        ]
         raise UsageError(
             f"'{place}' has no function '{attribute}'", f"it has: {', '.join(names[:8]) or 'none'}"
         )
     made = _call(factory, text)
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], ModelSpec):
         network, spec = made
+        _check_module(network, text)
+        _check_spec(spec, text)
+        if input_shape is not None:
+            spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
         return _trained(network, spec, weights)
     return _from_module(made, attribute, weights, input_shape)
+
+
+# A user's code may end the process; that must not pass for success.
+Failure = (Exception, SystemExit)
 
 
 def _call(factory: Callable[[], Any], text: str) -> Any:
@@ -133,10 +157,16 @@ def _call(factory: Callable[[], Any], text: str) -> Any:
         return factory()
     except ToolchainError:
         raise
-    except Exception as error:
+    except Failure as error:
         raise UsageError(
-            f"'{text}' failed: {type(error).__name__}: {error}", "the factory must work without arguments"
+            f"'{text}' failed: {_reason(error)}", "the factory must work without arguments"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Type and first line of a foreign error, whose message may be empty or fill a page."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -150,27 +180,28 @@ def _import_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+    except Failure as error:
+        raise UsageError(
+            f"'{path}' cannot be imported: {_reason(error)}",
+            'importing it must only define things; put the rest below `if __name__ == "__main__":`',
+        ) from error
     finally:
         sys.path.pop(0)
     return module
 
 
 def _import_module(name: str) -> ModuleType:
+    hint = "write path/to/file.py:factory or package.module:factory"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(f"'{name}' is not the name of a module", hint)
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"'{name}' cannot be imported: {error}", "write path/to/file.py:factory or package.module:factory"
-        ) from error
+    except Failure as error:
+        raise UsageError(f"'{name}' cannot be imported: {_reason(error)}", hint) from error
 
 
 def _from_module(network: Any, name: str, weights: Path | None, input_shape: Shapes) -> Source:
-    from torch import nn
-
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"'{name}' is a {type(network).__name__}, not a torch.nn.Module")
+    _check_module(network, name)
     if input_shape is None:
         raise UsageError(f"the shape of the input of '{name}' is unknown", "add --input-shape 1,3,224,224")
     inputs = input_shape if isinstance(input_shape, dict) else {"input": input_shape}
@@ -181,6 +212,33 @@ def _from_module(network: Any, name: str, weights: Path | None, input_shape: Sha
         outputs=(),
     )
     return _trained(network, spec, weights)
+
+
+def _check_module(network: Any, name: str) -> None:
+    from torch import nn
+
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"'{name}' is a {type(network).__name__}, not a torch.nn.Module",
+            "the factory must return a module, or a module and its ModelSpec",
+        )
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise UsageError(f"'{name}' has weights on the device 'meta', that is, none", "make it on the CPU")
+
+
+def _check_spec(spec: ModelSpec, text: str) -> None:
+    """What a factory says of its network: a name that can be part of a file name, known types and task."""
+    import torch
+
+    if not spec.name or spec.name != Path(spec.name).name or "\\" in spec.name:
+        raise UsageError(f"'{text}': the name '{spec.name}' cannot be part of a file name", "choose another")
+    if spec.task not in TASKS:
+        raise UsageError(f"'{text}': unknown task '{spec.task}'", f"use {', '.join(TASKS)}")
+    for tensor in spec.inputs:
+        if not isinstance(getattr(torch, tensor.dtype, None), torch.dtype):
+            raise UsageError(
+                f"'{text}': input '{tensor.name}' has no such type: '{tensor.dtype}'", "use float32"
+            )
 
 
 def _guess(shape: tuple[int, ...]) -> str:
@@ -227,15 +285,17 @@ def _with_outputs(spec: ModelSpec, network: nn.Module) -> ModelSpec:
     """
     import torch
 
-    zeros = [torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in spec.inputs]
     try:
+        zeros = [torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in spec.inputs]
         with torch.no_grad():
             result = network(*zeros)
-    except Exception as error:
-        shapes = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in spec.inputs)
+    except Failure as error:
+        shapes = ", ".join(
+            f"{tensor.name} {tensor.dtype} {shape_text(tensor.shape)}" for tensor in spec.inputs
+        )
         raise UsageError(
-            f"'{spec.name}' does not take inputs of these shapes ({shapes}): {str(error).splitlines()[0]}",
-            "correct --input-shape",
+            f"'{spec.name}' does not take inputs of these shapes ({shapes}): {_reason(error)}",
+            "correct --input-shape; for other types than float32 let the factory return a ModelSpec too",
         ) from error
     values = list(result) if isinstance(result, tuple | list) else [result]
     if not all(isinstance(value, torch.Tensor) for value in values):
@@ -254,4 +314,22 @@ def _with_outputs(spec: ModelSpec, network: nn.Module) -> ModelSpec:
         )
         for name, value in zip(names, values, strict=True)
     )
-    return replace(spec, outputs=outputs)
+    made = replace(spec, outputs=outputs)
+    _check_outputs(made, spec.name)
+    return made
+
+
+def _check_outputs(spec: ModelSpec, name: str) -> None:
+    """Every output has a name of its own, and there is something to compare."""
+    names = [tensor.name for tensor in spec.outputs]
+    if not names:
+        raise UnsupportedError(f"'{name}' has no outputs", "a network must return at least one tensor")
+    for output in names:
+        if names.count(output) > 1:
+            raise UnsupportedError(f"'{name}' has two outputs called '{output}'", "give each its own name")
+    if spec.task != GENERIC and len(spec.outputs[0].shape) < 2:
+        raise UsageError(
+            f"the first output of '{name}' has the shape ({shape_text(spec.outputs[0].shape)}); for"
+            f" {spec.task} the classes must be on axis 1",
+            f"return scores of (N, classes, ...), or use the task '{GENERIC}'",
+        )

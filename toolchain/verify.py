@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain.errors import UsageError
 from toolchain.parity import Arrays, compare, failures, from_file, to_file
 from toolchain.runtimes import Runtime, load
-from toolchain.samples import samples, with_feedback
+from toolchain.samples import answers, samples
 from toolchain.source import Source
 from toolchain.spec import Artifact, ModelSpec, Parity, TensorSpec, load_sidecar, shape_text, sidecar_path
 
@@ -111,8 +111,7 @@ def verify(path: Path, source: Source, calibration: str | Path | None = None, co
     sidecar: Artifact | None = load_sidecar(path) if sidecar_path(path).is_file() else None
     with reference_of(source) as reference, load(path) as runtime:
         inputs, origin = samples(source.spec, calibration, count)
-        inputs = with_feedback(source.spec, inputs, reference.run)
-        expected = [reference.run(sample) for sample in inputs]
+        inputs, expected = answers(source.spec, inputs, reference.run)
         actual = [
             run_file(
                 runtime,

@@ -27,12 +27,14 @@ from toolchain.converters.graph.remove_dead import remove_dead
 from toolchain.converters.graph.remove_noops import remove_noops
 from toolchain.converters.graph.require_static import require_static_inputs, require_static_values
 from toolchain.converters.graph.unique_names import unique_names
+from toolchain.converters.graph.unpack_sequences import unpack_sequences
 
 __all__ = ["PASSES", "clean", "flatten_channels_last", "load_onnx"]
 
 PASSES: tuple[Callable[[ir.Model], bool], ...] = (
     lift_constants,
     fold_constants,
+    unpack_sequences,
     remove_noops,
     fold_batch_norm,
     fuse_hard_swish,

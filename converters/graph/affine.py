@@ -9,6 +9,7 @@ from toolchain.converters.graph.rewrite import (
     add_initializer,
     attribute,
     constant,
+    graph_of,
     input_at,
     set_attributes,
     set_inputs,
@@ -81,8 +82,7 @@ def _set_bias(node: ir.Node, bias: np.ndarray, channels: int, dtype: np.dtype) -
 def _replace(node: ir.Node, index: int, array: np.ndarray, kind: str) -> None:
     old = node.inputs[index]
     name = old.name if old is not None and old.name else f"{node.name}.{kind}"
-    assert node.graph is not None
-    node.replace_input_with(index, add_initializer(node.graph, array, name))  # type: ignore[arg-type]
+    node.replace_input_with(index, add_initializer(graph_of(node), array, name))
 
 
 def _along_outputs(node: ir.Node, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:

@@ -156,9 +156,10 @@ def _squeeze(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
 
 
 def _concat(node: ir.Node, inputs: Arrays) -> np.ndarray | None:
-    if any(array is None for array in inputs) or len({array.dtype for array in inputs}) != 1:  # type: ignore[union-attr]
+    arrays = [array for array in inputs if array is not None]
+    if len({array.dtype for array in arrays}) != 1:
         return None
-    return np.concatenate(inputs, axis=attribute(node, "axis"))  # type: ignore[arg-type]
+    return np.concatenate(arrays, axis=attribute(node, "axis"))
 
 
 def _gather(node: ir.Node, inputs: Arrays) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.graph.rewrite import is_op, scalar, shape_of, sole_producer
+from toolchain.converters.graph.rewrite import is_op, required, scalar, shape_of, sole_producer
 
 SIZE_LIMIT = 6
 """Factors after which a product is not one of an activation function."""
@@ -51,9 +51,7 @@ def close(number: float, expected: float, dtype: ir.DataType | None) -> bool:
 
 def _take(node: ir.Node, result: Product) -> None:
     result.nodes.append(node)
-    first, second = node.inputs
-    assert first is not None
-    assert second is not None
+    first, second = required(node, 0), required(node, 1)
     if node.op_type == "Pow":
         result.values += [first] * int(scalar(second) or 0)
         return
@@ -76,6 +74,8 @@ def _take_value(value: ir.Value, result: Product) -> None:
 def _is_product(node: ir.Node) -> bool:
     """Whether the node multiplies values of the shape of its output, with each other or with numbers."""
     shape = shape_of(node.outputs[0])
+    if shape is None:
+        return False
     left, right = node.inputs[:2]
     numbers = (scalar(left), scalar(right))
     if node.op_type == "Pow":

@@ -11,10 +11,13 @@ from toolchain.converters.graph.rewrite import (
     add_initializer,
     attribute,
     constant,
+    graph_of,
     input_at,
     insert_before,
     is_op,
+    required,
     set_inputs,
+    shape_and_type,
     shape_of,
     sole_consumer,
 )
@@ -48,7 +51,7 @@ def flatten_channels_last(model: ir.Model) -> bool:
     changed = False
     for node in [node for node in model.graph if is_op(node, "Reshape", "Flatten")]:
         shape = _flattened(node)
-        products = None if shape is None else _products(node.outputs[0])
+        products = None if shape is None else _products(node.outputs[0], model.graph)
         if shape is None or not products:
             continue
         for matmul in products:
@@ -58,7 +61,7 @@ def flatten_channels_last(model: ir.Model) -> bool:
     return changed
 
 
-def _flattened(node: ir.Node) -> tuple[int, int, int, int] | None:
+def _flattened(node: ir.Node) -> tuple[int, ...] | None:
     """(N, C, H, W) if the node flattens it to (N, C*H*W)."""
     source, shape, target = node.inputs[0], shape_of(node.inputs[0]), shape_of(node.outputs[0])
     if (
@@ -71,36 +74,35 @@ def _flattened(node: ir.Node) -> tuple[int, int, int, int] | None:
         return None
     if target != (shape[0], math.prod(shape[1:])) or shape[2] * shape[3] <= 1:
         return None
-    producer = source.producer()
-    if is_op(producer, "Transpose") and tuple(attribute(producer, "perm", ())) == CHANNELS_LAST:  # type: ignore[arg-type]
+    before = source.producer()
+    if (
+        before is not None
+        and is_op(before, "Transpose")
+        and tuple(attribute(before, "perm", ())) == CHANNELS_LAST
+    ):
         return None
-    return shape  # type: ignore[return-value]
+    return shape
 
 
-def _products(value: ir.Value) -> list[ir.Node] | None:
+def _products(value: ir.Value, graph: ir.Graph) -> list[ir.Node] | None:
     """The matrix products that all paths from `value` end in; None if one ends elsewhere."""
     found: list[ir.Node] = []
     for use in value.uses():
         node = use.node
-        if value.is_graph_output() or node.graph is not _graph(value):
+        if value.is_graph_output() or node.graph is not graph:
             return None
         if is_op(node, "Gemm", "MatMul"):
             if use.idx != 0 or attribute(node, "transA", 0) or _weight_use(node) is None:
                 return None
             found.append(node)
         elif use.idx == 0 and (is_op(node, *ELEMENTWISE) or _is_plain_quantization(node)):
-            below = _products(node.outputs[0])
+            below = _products(node.outputs[0], graph)
             if not below:
                 return None
             found += below
         else:
             return None
     return found
-
-
-def _graph(value: ir.Value) -> ir.Graph | None:
-    producer = value.producer()
-    return producer.graph if producer is not None else None  # type: ignore[return-value]
 
 
 def _is_plain_quantization(node: ir.Node) -> bool:
@@ -134,30 +136,25 @@ def _permute(matmul: ir.Node, sizes: tuple[int, ...]) -> None:
     use = _weight_use(matmul)
     assert use is not None
     node, index = use
-    old = node.inputs[index]
+    old = required(node, index)
     weight = constant(old)
-    assert old is not None
     assert weight is not None
-    assert node.graph is not None
     if attribute(matmul, "transB", 0):
         turned = weight.reshape(-1, *sizes).transpose(0, 2, 3, 1).reshape(weight.shape)
     else:
         turned = weight.reshape(*sizes, -1).transpose(1, 2, 0, 3).reshape(weight.shape)
-    node.replace_input_with(index, add_initializer(node.graph, turned, f"{old.name}.hwc"))  # type: ignore[arg-type]
+    node.replace_input_with(index, add_initializer(graph_of(node), turned, f"{old.name}.hwc"))
 
 
-def _transpose_before(node: ir.Node, shape: tuple[int, int, int, int]) -> None:
-    source = node.inputs[0]
-    assert source is not None
-    assert source.dtype is not None
-    assert node.graph is not None
+def _transpose_before(node: ir.Node, shape: tuple[int, ...]) -> None:
+    source = required(node)
     batch, channels, height, width = shape
+    _, dtype = shape_and_type(source)
     turned = insert_before(
-        node, "Transpose", [source], {"perm": CHANNELS_LAST}, (batch, height, width, channels), source.dtype
+        node, "Transpose", [source], {"perm": CHANNELS_LAST}, (batch, height, width, channels), dtype
     )
-    flat = add_initializer(
-        node.graph, np.array([batch, math.prod(shape[1:])], np.int64), f"{node.name}.shape"
-    )  # type: ignore[arg-type]
+    sizes = np.array([batch, math.prod(shape[1:])], np.int64)
+    flat = add_initializer(graph_of(node), sizes, f"{node.name}.shape")
     node.op_type = "Reshape"
     node.attributes.clear()
     set_inputs(node, [turned, flat])

@@ -11,9 +11,11 @@ from toolchain.converters.graph.rewrite import (
     attribute,
     bypass,
     constant,
+    graph_of,
     insert_before,
     is_op,
     remove,
+    required,
     shape_of,
     sole_producer,
 )
@@ -75,14 +77,10 @@ def _scale_and_shift(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _expand(node: ir.Node, scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]) -> None:
-    graph, dtype = node.graph, node.outputs[0].dtype
-    assert graph is not None
-    assert dtype is not None
-    source = node.inputs[0]
+    dtype, source = node.outputs[0].dtype or ir.DataType.FLOAT, required(node)
     for op_type, array, kind in (("Mul", scale, "scale"), ("Add", shift, "shift")):
         column = array.astype(dtype.numpy()).reshape(-1, *[1] * (len(shape) - 2))
-        value = add_initializer(graph, column, f"{node.name}.{kind}")
+        value = add_initializer(graph_of(node), column, f"{node.name}.{kind}")
         source = insert_before(node, op_type, [source, value], {}, shape, dtype)
-    assert source is not None
     bypass(node.outputs[0], source)
     remove(node)

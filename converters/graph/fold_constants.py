@@ -18,6 +18,7 @@ from toolchain.converters.graph.rewrite import (
     constant,
     opset_version,
     remove,
+    shape_and_type,
     shape_of,
 )
 
@@ -84,8 +85,7 @@ def _slow_results(
         return None
     if any(value.dtype is None or value.dtype == ir.DataType.STRING for value in used):
         return None
-    size = sum(value.dtype.itemsize * math.prod(shape_of(value) or ()) for value in used)  # type: ignore[union-attr]
-    if not fits(int(size), arrays):
+    if not fits(sum(_bytes(value) for value in used), arrays):
         return None
     try:
         results = [np.asarray(result) for result in evaluate_reference(node, arrays, opset)]
@@ -95,6 +95,11 @@ def _slow_results(
         if array.shape != shape_of(value) or ir.DataType.from_numpy(array.dtype) != value.dtype:
             return None
     return results
+
+
+def _bytes(value: ir.Value) -> int:
+    shape, dtype = shape_and_type(value)
+    return math.ceil(dtype.itemsize * math.prod(shape))
 
 
 def _constant_inputs(node: ir.Node) -> list[np.ndarray | None] | None:

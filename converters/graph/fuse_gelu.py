@@ -22,7 +22,7 @@ from toolchain.converters.graph.rewrite import (
     is_op,
     opset_version,
     remove,
-    shape_of,
+    shape_and_type,
     sole_producer,
 )
 
@@ -59,9 +59,7 @@ def fuse_gelu(model: ir.Model) -> bool:
             continue
         x, approximate = found
         model.opset_imports[STANDARD] = max(opset_version(model), GELU_OPSET)
-        shape, dtype = shape_of(node.outputs[0]), node.outputs[0].dtype
-        assert shape is not None
-        assert dtype is not None
+        shape, dtype = shape_and_type(node.outputs[0])
         y = insert_before(node, "Gelu", [x], {"approximate": approximate}, shape, dtype)
         bypass(node.outputs[0], y)
         remove(node)

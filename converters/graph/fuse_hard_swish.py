@@ -13,7 +13,7 @@ from toolchain.converters.graph.rewrite import (
     opset_version,
     remove,
     scalar,
-    shape_of,
+    shape_and_type,
     sole_producer,
 )
 
@@ -44,9 +44,7 @@ def fuse_hard_swish(model: ir.Model) -> bool:
         x = _match(product(node))
         if x is None:
             continue
-        shape, dtype = shape_of(node.outputs[0]), node.outputs[0].dtype
-        assert shape is not None
-        assert dtype is not None
+        shape, dtype = shape_and_type(node.outputs[0])
         bypass(node.outputs[0], insert_before(node, "HardSwish", [x], {}, shape, dtype))
         remove(node)
         changed = True

@@ -37,6 +37,6 @@ def light_proto(model: ir.Model) -> onnx.ModelProto:
     graph.initializer.extend(small)
     for name, tensor in held.items():
         if name not in inputs and tensor is not None:
-            shape = [int(size) for size in tensor.shape]  # type: ignore[arg-type]
+            shape = tensor.shape.numpy()
             graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.dtype.value, shape))
     return proto

@@ -10,9 +10,11 @@ import onnx_ir as ir
 from toolchain.converters.graph.rewrite import (
     add_initializer,
     bypass,
+    graph_of,
     input_at,
     is_op,
     remove,
+    required,
     scalar,
     set_inputs,
     shape_of,
@@ -70,7 +72,7 @@ def _bounds(node: ir.Node) -> tuple[ir.Value, Bounds] | None:
         data, number = found
         low, high = (number, math.inf) if node.op_type == "Max" else (-math.inf, number)
     else:
-        data = node.inputs[0]  # type: ignore[assignment]
+        data = required(node)
         low, high = (0.0, math.inf) if node.op_type == "Relu" else (-math.inf, math.inf)
         for index in (1, 2) if node.op_type == "Clip" else ():
             value = input_at(node, index)
@@ -126,9 +128,7 @@ def _write(node: ir.Node, data: ir.Value, low: float, high: float) -> bool:
         node.op_type = "Relu"
         set_inputs(node, [data])
         return True
-    graph, dtype = node.graph, node.outputs[0].dtype
-    assert graph is not None
-    assert dtype is not None
+    graph, dtype = graph_of(node), node.outputs[0].dtype or ir.DataType.FLOAT
     node.op_type = "Clip"
     bounds = [
         add_initializer(graph, np.array(bound, dtype.numpy()), f"{node.name}.{kind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.graph.rewrite import add_initializer, is_op, set_inputs, shape_of
+from toolchain.converters.graph.rewrite import add_initializer, graph_of, is_op, set_inputs, shape_of
 
 RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Operators that keep the elements in their order."""
@@ -31,8 +31,7 @@ def merge_reshapes(model: ir.Model) -> bool:
             continue
         if shape is None or 0 in shape or before.inputs[0] is None:
             continue
-        assert node.graph is not None
-        target = add_initializer(node.graph, np.array(shape, np.int64), f"{node.name}.shape")
+        target = add_initializer(graph_of(node), np.array(shape, np.int64), f"{node.name}.shape")
         node.op_type = "Reshape"
         node.attributes.clear()
         set_inputs(node, [before.inputs[0], target])

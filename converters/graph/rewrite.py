@@ -41,7 +41,7 @@ def shape_of(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape if every size is known."""
     if value is None or value.shape is None or not value.shape.is_static():
         return None
-    return tuple(value.shape)  # type: ignore[arg-type]
+    return value.shape.numpy()
 
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
@@ -53,6 +53,29 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
 def input_at(node: ir.Node, index: int) -> ir.Value | None:
     """An input, None where the optional input is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """The graph that holds the node; a ValueError for a node that was removed."""
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"node '{node.name}' is in no graph")
+    return node.graph
+
+
+def required(node: ir.Node, index: int = 0) -> ir.Value:
+    """An input that the operator's definition does not let be left out."""
+    value = node.inputs[index]
+    if value is None:
+        raise ValueError(f"node '{node.name}' has no input {index}")
+    return value
+
+
+def shape_and_type(value: ir.Value) -> tuple[tuple[int, ...], ir.DataType]:
+    """Both, of a value where they are known."""
+    shape, dtype = shape_of(value), value.dtype
+    if shape is None or dtype is None:
+        raise ValueError(f"the shape or type of '{value.name}' is not known")
+    return shape, dtype
 
 
 def opset_version(model: ir.Model) -> int:
@@ -104,8 +127,7 @@ def insert_before(
     """Add a node with one output of known shape in front of `anchor`; returns that output."""
     node = ir.Node(STANDARD, op_type, inputs, ir.convenience.convert_attributes(attributes))
     node.outputs[0].shape, node.outputs[0].type = ir.Shape(shape), ir.TensorType(dtype)
-    assert anchor.graph is not None
-    anchor.graph.insert_before(anchor, node)
+    graph_of(anchor).insert_before(anchor, node)
     return node.outputs[0]
 
 
@@ -128,8 +150,7 @@ def set_inputs(node: ir.Node, inputs: Sequence[ir.Value | None]) -> None:
 def remove(nodes: ir.Node | Iterable[ir.Node]) -> None:
     """Take nodes without remaining readers out of their graph."""
     for node in [nodes] if isinstance(nodes, ir.Node) else list(nodes):
-        assert node.graph is not None
-        node.graph.remove(node, safe=True)
+        graph_of(node).remove(node, safe=True)
 
 
 def can_bypass(output: ir.Value, source: ir.Value) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from toolchain.errors import ToolchainError
-from toolchain.samples import samples, synthetic, with_feedback
+from toolchain.samples import answers, samples, synthetic
 from toolchain.spec import GENERIC, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 FACE = ModelSpec(
@@ -48,11 +48,12 @@ def test_feedback_is_empty_first_and_the_softmax_of_the_last_answer_then() -> No
             "logits": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1) * np.ones((1, 4, 16, 16), np.float32)
         }
 
-    filled = with_feedback(FACE, synthetic(FACE, 2), run)
+    filled, made = answers(FACE, synthetic(FACE, 2), run)
+    assert len(made) == 2
     assert not filled[0]["previous"].any()
     expected = np.exp(np.arange(4)) / np.exp(np.arange(4)).sum()
     np.testing.assert_allclose(filled[1]["previous"][0, :, 3, 3], expected, rtol=1e-6)
-    assert with_feedback(PLAIN, synthetic(PLAIN, 1), run)[0].keys() == {"x", "ids"}
+    assert answers(PLAIN, synthetic(PLAIN, 1), run)[0][0].keys() == {"x", "ids"}
 
 
 def test_folder_goes_through_the_preprocessing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.layout import (
     NodeLayout,
     Perm,
@@ -17,26 +18,34 @@ from toolchain.converters.tflite.layout import (
     rank_of,
 )
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
+from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.ops.expression import Expression, input_expression, parameter
 from toolchain.converters.tflite.program import Op, Tensor
 
-MIN_MAX_TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64")
 # Beyond it 1 - tanh(softplus(x)) is below the resolution of float32.
 MISH_SATURATION = 20.0
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+PRELU_AXES = 4
 
 
-def _require_types(context: NodeContext, names: Sequence[str] = ("float32",)) -> None:
-    if context.dtype().name not in names:
+def _require_float(context: NodeContext) -> None:
+    if context.dtype() != np.float32:
         raise Refused(f"{context.node.op_type} of {context.dtype().name}", "cast to float32 in the network")
+
+
+def _floats(context: NodeContext) -> Expression:
+    """The first input, with no more axes than runtimes take."""
+    _require_float(context)
+    x = input_expression(context)
+    shape = x.tensor.shape
+    return x if len(shape) <= steps.MOST_AXES else x.reshape((prod(shape),))
 
 
 @lowers("Relu", layout=elementwise)
 def relu(context: NodeContext) -> None:
     """Relu; of integers the MAXIMUM with 0, since RELU takes them for quantized numbers."""
-    _require_types(context, MIN_MAX_TYPES)
     if context.dtype() == np.float32:
-        context.emit(Op.RELU, [context.input()], context.output())
+        _floats(context).relu().store()
     else:
         input_expression(context).maximum(0).store()
 
@@ -44,17 +53,14 @@ def relu(context: NodeContext) -> None:
 @lowers("Clip", layout=elementwise)
 def clip(context: NodeContext) -> None:
     """Clip: RELU6 and the like where the bounds are theirs, else MAXIMUM and MINIMUM."""
-    _require_types(context, MIN_MAX_TYPES)
-    x = input_expression(context)
-    low, high = (_bound(context, *which) for which in ((1, "min"), (2, "max")))
+    low, high = _bound(context, 1, -np.inf), _bound(context, 2, np.inf)
     known = {(0.0, 6.0): Op.RELU6, (-1.0, 1.0): Op.RELU_N1_TO_1, (0.0, None): Op.RELU}
-    code = None if isinstance(low, Expression) or isinstance(high, Expression) else known.get((low, high))  # type: ignore[arg-type]
-    if code is not None and context.dtype() == np.float32:
-        context.emit(code, [x.tensor], context.output())
-        return
-    if low is None and high is None:
-        context.alias(x.tensor)
-        return
+    if context.dtype() == np.float32 and not isinstance(low, Expression) and not isinstance(high, Expression):
+        code = known.get((low, high))  # type: ignore[arg-type]
+        if code is not None:
+            _floats(context).unary(code).store()
+            return
+    x = input_expression(context)
     if low is not None:
         x = x.maximum(low)
     if high is not None:
@@ -62,15 +68,14 @@ def clip(context: NodeContext) -> None:
     x.store()
 
 
-def _bound(context: NodeContext, index: int, name: str) -> Expression | float | None:
+def _bound(context: NodeContext, index: int, unlimited: float) -> Expression | float | None:
     """A bound of Clip: a number, a tensor computed at run time, or None where there is none."""
     if not context.given(index):
         return None
     if not is_constant(context.onnx(index)):
         return input_expression(context, index).reshape(())
-    bound = context.constant(index, name).item()
-    unlimited = bound == (np.inf if name == "max" else -np.inf)
-    return None if unlimited else bound
+    bound = context.constant(index, "the bound").item()
+    return None if bound == unlimited else bound
 
 
 @lowers("LeakyRelu", layout=elementwise)
@@ -78,50 +83,40 @@ def leaky_relu(context: NodeContext) -> None:
     """LeakyRelu."""
     options = schema.LeakyReluOptionsT()
     options.alpha = context.float("alpha", 0.01)
-    context.emit(Op.LEAKY_RELU, [context.input()], context.output(), options)
+    _floats(context).unary(Op.LEAKY_RELU, options).store()
 
 
 @lowers("PRelu", layout=elementwise)
 def prelu(context: NodeContext) -> None:
-    """PRelu: PRELU, or for integers and many axes max(x, 0) + slope * min(x, 0)."""
-    _require_types(context, ("float32", "int32", "int64"))
-    x = input_expression(context)
-    perm, rank = context.perm, len(context.perm)
-    sizes = context.shape(1)
-    slope_rank = len(sizes)
-    if slope_rank > rank or np.broadcast_shapes(sizes, context.shape()) != context.shape():
+    """PRelu: PRELU, or where that does not do max(x, 0) + slope * min(x, 0)."""
+    x, rank, sizes = input_expression(context), len(context.perm), context.shape(1)
+    if len(sizes) > rank or np.broadcast_shapes(sizes, context.shape()) != context.shape():
         raise Refused("the slope has more elements than the input along an axis", "expand the input first")
-    slope = parameter(context, 1, range(rank - slope_rank, rank), perm).tensor
-    if slope.data is not None and context.dtype() == np.float32 and 1 <= rank <= 4:
+    slope = parameter(context, 1, range(rank - len(sizes), rank), context.perm).tensor
+    if slope.data is not None and context.dtype() == np.float32 and 1 <= rank <= PRELU_AXES:
         # XNNPACK reads one slope for each channel, whatever the shape says.
         whole = np.broadcast_to(slope.data, (*slope.shape[:-1], x.tensor.shape[-1]))
         context.emit(Op.PRELU, [x.tensor, context.const(whole, "slope")], context.output())
         return
-    positive = x.maximum(0)
-    (x.minimum(0) * Expression(context, slope) + positive).store()
-
-
-def _unary(context: NodeContext, code: int) -> None:
-    _require_types(context)
-    context.emit(code, [context.input()], context.output())
+    (x.minimum(0) * Expression(context, slope) + x.maximum(0)).store()
 
 
 @lowers("Sigmoid", layout=elementwise)
 def sigmoid(context: NodeContext) -> None:
     """Sigmoid."""
-    _unary(context, Op.LOGISTIC)
+    _floats(context).unary(Op.LOGISTIC).store()
 
 
 @lowers("Tanh", layout=elementwise)
 def tanh(context: NodeContext) -> None:
     """Tanh."""
-    _unary(context, Op.TANH)
+    _floats(context).unary(Op.TANH).store()
 
 
 @lowers("HardSwish", layout=elementwise)
 def hard_swish(context: NodeContext) -> None:
     """HardSwish."""
-    _unary(context, Op.HARD_SWISH)
+    _floats(context).unary(Op.HARD_SWISH).store()
 
 
 @lowers("Elu", layout=elementwise)
@@ -129,7 +124,7 @@ def elu(context: NodeContext) -> None:
     """Elu."""
     alpha = context.float("alpha", 1.0)
     if alpha == 1:
-        _unary(context, Op.ELU)
+        _floats(context).unary(Op.ELU).store()
     else:
         _scaled_elu(context, alpha, 1.0, 1.0)
 
@@ -151,73 +146,60 @@ def selu(context: NodeContext) -> None:
 
 def _scaled_elu(context: NodeContext, alpha: float, inner: float, outer: float) -> None:
     """Outer * (max(x, 0) + alpha * elu(min(x, 0) * inner))."""
-    x = input_expression(context)
+    x = _floats(context)
     negative = x.minimum(0)
     if inner != 1:
         negative = negative * inner
     negative = negative.unary(Op.ELU) * (alpha * outer)
-    positive = x.unary(Op.RELU)
-    if outer != 1:
-        positive = positive * outer
+    positive = x.relu() if outer == 1 else x.relu() * outer
     (positive + negative).store()
 
 
 @lowers("ThresholdedRelu", layout=elementwise)
 def thresholded_relu(context: NodeContext) -> None:
     """ThresholdedRelu: x where it is above alpha, else 0."""
-    x = _few_axes(context)
-    _keep_above(x, x, context.float("alpha", 1.0))
+    x = _floats(context)
+    x.where(x > context.float("alpha", 1.0), 0).store()
 
 
-def _few_axes(context: NodeContext) -> Expression:
-    """The first input, with at most four axes: comparison and selection broadcast over no more."""
-    x = input_expression(context)
-    return x if len(x.tensor.shape) <= 4 else x.reshape((prod(x.tensor.shape),))
-
-
-def _keep_above(x: Expression, tested: Expression, limit: float) -> None:
-    """The node's output: x where `tested` is above the limit, else 0."""
-    context, shape = x.context, x.tensor.shape
-    above = context.temp(shape, np.dtype(bool), "above")
-    number = context.const(np.float32(limit), "limit")
-    context.emit(Op.GREATER, [tested.tensor, number], above, schema.GreaterOptionsT())
-    zero = context.const(np.float32(0), "zero")
-    whole = shape == tuple(context.out_shape()[axis] for axis in context.perm)
-    y = context.output() if whole else context.temp(shape, x.tensor.dtype, "chosen")
-    context.emit(Op.SELECT_V2, [above, x.tensor, zero], y, schema.SelectV2OptionsT())
-    if not whole:
-        context.reshape_to_output(y)
+@lowers("Shrink", layout=elementwise)
+def shrink(context: NodeContext) -> None:
+    """Shrink: hard (bias 0), or soft (bias equal to lambd): max(x - lambd, 0) + min(x + lambd, 0)."""
+    lambd, bias = context.float("lambd", 0.5), context.float("bias", 0.0)
+    if lambd < 0 or bias not in (0, lambd):
+        raise Refused(f"bias={bias} with lambd={lambd}", "use bias=0, or bias=lambd, which is not negative")
+    x = _floats(context)
+    if bias == 0:
+        x.where(x.magnitude() > lambd, 0).store()
+    else:
+        ((x - lambd).maximum(0) + (x + lambd).minimum(0)).store()
 
 
 @lowers("HardSigmoid", layout=elementwise)
 def hard_sigmoid(context: NodeContext) -> None:
     """HardSigmoid: clip(alpha * x + beta, 0, 1); the lower bound is fused into the addition later."""
-    x = input_expression(context)
-    line = x * context.float("alpha", 0.2) + context.float("beta", 0.5)
-    line.unary(Op.RELU).minimum(1).store()
+    line = _floats(context) * context.float("alpha", 0.2) + context.float("beta", 0.5)
+    line.relu().minimum(1).store()
 
 
 @lowers("Softplus", layout=elementwise)
 def softplus(context: NodeContext) -> None:
     """Softplus: max(x, 0) + log(1 + exp(-|x|)), which overflows for no x."""
-    _require_types(context)
-    x = input_expression(context)
-    small = (x.unary(Op.ABS, schema.AbsOptionsT()) * -1).unary(Op.EXP, schema.ExpOptionsT())
-    (x.unary(Op.RELU) + (small + 1).unary(Op.LOG)).store()
+    x = _floats(context)
+    (x.relu() + ((x.magnitude() * -1).exp() + 1).unary(Op.LOG)).store()
 
 
 @lowers("Softsign", layout=elementwise)
 def softsign(context: NodeContext) -> None:
     """Softsign: x / (1 + |x|)."""
-    x = input_expression(context)
-    (x / (x.unary(Op.ABS, schema.AbsOptionsT()) + 1)).store()
+    x = _floats(context)
+    (x / (x.magnitude() + 1)).store()
 
 
 @lowers("Swish", layout=elementwise)
 def swish(context: NodeContext) -> None:
     """Swish: x * sigmoid(alpha * x)."""
-    x = input_expression(context)
-    alpha = context.float("alpha", 1.0)
+    x, alpha = _floats(context), context.float("alpha", 1.0)
     (x * (x if alpha == 1 else x * alpha).unary(Op.LOGISTIC)).store()
 
 
@@ -229,31 +211,16 @@ def gelu(context: NodeContext) -> None:
         raise Refused(f"approximate='{approximate}'", "use approximate='none' or 'tanh'")
     options = schema.GeluOptionsT()
     options.approximate = approximate == "tanh"
-    context.emit(Op.GELU, [context.input()], context.output(), options)
+    _floats(context).unary(Op.GELU, options).store()
 
 
 @lowers("Mish", layout=elementwise)
 def mish(context: NodeContext) -> None:
     """Mish: x * tanh(softplus(x)) = x * n / (n + 2), where n = e * (e + 2) and e = exp(x)."""
-    x = input_expression(context)
-    power = x.minimum(MISH_SATURATION).unary(Op.EXP, schema.ExpOptionsT())
+    x = _floats(context)
+    power = x.minimum(MISH_SATURATION).exp()
     n = power * (power + 2)
     (x * (n / (n + 2))).store()
-
-
-@lowers("Shrink", layout=elementwise)
-def shrink(context: NodeContext) -> None:
-    """Shrink: hard (bias 0), or soft (bias equal to lambd): max(x - lambd, 0) + min(x + lambd, 0)."""
-    _require_types(context)
-    lambd, bias = context.float("lambd", 0.5), context.float("bias", 0.0)
-    if lambd < 0 or bias not in (0, lambd):
-        raise Refused(f"bias={bias} with lambd={lambd}", "use bias=0, or bias=lambd, which is not negative")
-    x = _few_axes(context) if bias == 0 else input_expression(context)
-    if bias == 0:
-        _keep_above(x, x.unary(Op.ABS, schema.AbsOptionsT()), lambd)
-        return
-    above, below = (x - lambd).maximum(0), (x + lambd).minimum(0)
-    (above + below).store()
 
 
 def _axis(node: ir.Node) -> int:
@@ -289,7 +256,7 @@ def _softmax_like(context: NodeContext, code: int, options: object) -> None:
 
 
 def _require_softmax(context: NodeContext) -> None:
-    _require_types(context)
+    _require_float(context)
     if not context.shape() or 0 in context.shape():
         raise Refused(
             f"{context.node.op_type} of shape {list(context.shape())}",

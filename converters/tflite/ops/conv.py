@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.layout import is_constant, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.window import (
@@ -194,7 +195,7 @@ def _transpose_conv(
 
 
 def _is_same_transposed(window: Window, lengths: Sequence[int], sizes: Sequence[int]) -> bool:
-    """Whether a convolution with padding SAME goes from these sizes back to these lengths, with these pads."""
+    """Whether a convolution with padding SAME and these pads goes back from these sizes to the lengths."""
     return all(
         -(-size // stride) == length and begin == same_padding(size, stride, window.reach(axis)) // 2
         for axis, (length, size, stride, begin) in enumerate(
@@ -229,7 +230,7 @@ def _spread_conv(
     bias: Tensor,
     groups: int,
 ) -> Tensor:
-    """The definition of a transposed convolution: zeros between the elements, then a convolution turned round."""
+    """A transposed convolution by definition: zeros between the elements, then the kernel turned round."""
     # (groups, I, O, kh, kw), the taps in reverse
     weights = _weights_2d(context)[:, :, ::-1, ::-1]
     weights = weights.reshape(groups, -1, *weights.shape[1:])

@@ -6,17 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from toolchain.converters.tflite.layout import Perm, is_constant
 from toolchain.converters.tflite.lowering import NodeContext
+from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.program import Op, Tensor
-
-# Versions with which operands of different shapes may have more than four axes.
-MANY_AXES_VERSION = {Op.SUB: 3, Op.DIV: 2, Op.MAXIMUM: 3, Op.MINIMUM: 3}
-BYTES_VERSION = 2
-LONG_VERSION = {Op.ADD: 4, Op.SUB: 4, Op.MUL: 5}
-SHORT_VERSION = {Op.MAXIMUM: 4, Op.MINIMUM: 4}
 
 
 @dataclass(frozen=True)
@@ -29,81 +22,73 @@ class Expression:
     context: NodeContext
     tensor: Tensor
 
-    def _operand(self, other: Expression | float) -> Tensor:
-        if isinstance(other, Expression):
-            return other.tensor
-        return self.context.const(np.asarray(other, self.tensor.dtype), "number")
-
-    def _binary(self, code: int, other: Expression | float, options: Any) -> Expression:
-        left, right = self.tensor, self._operand(other)
-        shape = np.broadcast_shapes(left.shape, right.shape)
-        made = self.context.temp(shape, left.dtype, "step")
-        version = binary_version(code, left, right)
-        return Expression(self.context, self.context.emit(code, [left, right], made, options, version))
+    def _binary(self, code: int, other: Expression | float) -> Expression:
+        right = other.tensor if isinstance(other, Expression) else other
+        return Expression(self.context, steps.binary(self.context, code, self.tensor, right))
 
     def __add__(self, other: Expression | float) -> Expression:
-        return self._binary(Op.ADD, other, schema.AddOptionsT())
+        return self._binary(Op.ADD, other)
 
     def __sub__(self, other: Expression | float) -> Expression:
-        return self._binary(Op.SUB, other, schema.SubOptionsT())
+        return self._binary(Op.SUB, other)
 
     def __mul__(self, other: Expression | float) -> Expression:
-        return self._binary(Op.MUL, other, schema.MulOptionsT())
+        return self._binary(Op.MUL, other)
 
     def __truediv__(self, other: Expression | float) -> Expression:
-        return self._binary(Op.DIV, other, schema.DivOptionsT())
+        return self._binary(Op.DIV, other)
+
+    def __gt__(self, other: Expression | float) -> Expression:
+        return self._binary(Op.GREATER, other)
 
     def maximum(self, other: Expression | float) -> Expression:
         """The larger of both."""
-        return self._binary(Op.MAXIMUM, other, schema.MaximumMinimumOptionsT())
+        return self._binary(Op.MAXIMUM, other)
 
     def minimum(self, other: Expression | float) -> Expression:
         """The smaller of both."""
-        return self._binary(Op.MINIMUM, other, schema.MaximumMinimumOptionsT())
+        return self._binary(Op.MINIMUM, other)
+
+    def where(self, condition: Expression, other: float) -> Expression:
+        """These elements where the condition holds, a number elsewhere."""
+        number = steps.number(self.context, other, self.tensor.dtype)
+        chosen = steps.select(self.context, condition.tensor, self.tensor, number)
+        return Expression(self.context, chosen)
 
     def unary(self, code: int, options: Any = None) -> Expression:
-        """An operator that keeps the shape, for instance Op.EXP."""
-        made = self.context.temp(self.tensor.shape, self.tensor.dtype, "step")
-        return Expression(self.context, self.context.emit(code, [self.tensor], made, options))
+        """An operator of floats that keeps the shape, for instance Op.EXP."""
+        made = steps.emit(self.context, code, [self.tensor], self.tensor.shape, options=options)
+        return Expression(self.context, made)
 
-    def reduce(self, code: int, axes: Sequence[int]) -> Expression:
-        """A reduction over storage axes, which stay with length 1."""
-        options = schema.ReducerOptionsT()
-        options.keepDims = True
-        shape = [1 if axis in axes else size for axis, size in enumerate(self.tensor.shape)]
-        made = self.context.temp(shape, self.tensor.dtype, "reduced")
-        inputs = [self.tensor, self.context.int_const(axes, "axes")]
-        return Expression(self.context, self.context.emit(code, inputs, made, options))
+    def magnitude(self) -> Expression:
+        """|x|."""
+        return self.unary(Op.ABS)
+
+    def exp(self) -> Expression:
+        """E to the power of x."""
+        return self.unary(Op.EXP)
+
+    def relu(self) -> Expression:
+        """max(x, 0) of floats."""
+        return self.unary(Op.RELU)
 
     def mean(self, axes: Sequence[int]) -> Expression:
         """The mean over storage axes, which stay with length 1."""
-        return self.reduce(Op.MEAN, axes)
+        return Expression(self.context, steps.reduce(self.context, Op.MEAN, self.tensor, axes, True))
+
+    def sum(self, axes: Sequence[int]) -> Expression:
+        """The sum over storage axes, which stay with length 1."""
+        return Expression(self.context, steps.reduce(self.context, Op.SUM, self.tensor, axes, True))
 
     def reshape(self, shape: Sequence[int]) -> Expression:
         """The same data under another shape."""
-        if tuple(shape) == self.tensor.shape:
-            return self
-        return Expression(self.context, self.context.reshape(self.tensor, shape, "view"))
+        return Expression(self.context, steps.reshape(self.context, self.tensor, shape))
 
-    def store(self, index: int = 0) -> Expression:
-        """Make this the output `index` of the node, which must have its shape; nothing was emitted since."""
-        made = self.context.output(index)
-        last = self.context.lowering.program.operators[-1]
-        assert last.outputs[0] is self.tensor
-        assert made.shape == self.tensor.shape
-        last.outputs = [made]
-        return Expression(self.context, made)
-
-
-def binary_version(code: int, left: Tensor, right: Tensor) -> int:
-    """Lowest version of a broadcasting operator that takes these operands."""
-    if left.dtype == np.int64:
-        return LONG_VERSION.get(code, 1)
-    if left.dtype == np.int16:
-        return SHORT_VERSION.get(code, 1)
-    if left.shape != right.shape and max(len(left.shape), len(right.shape)) > 4:
-        return MANY_AXES_VERSION.get(code, 1)
-    return BYTES_VERSION if left.dtype == np.int8 else 1
+    def store(self, index: int = 0) -> None:
+        """Make this the output `index` of the node, under the shape in which that is stored."""
+        shape = self.context.out_shape(index)
+        stored = self.reshape([shape[axis] for axis in self.context.layout.outputs[index]])
+        steps.store(self.context, stored.tensor, index)
 
 
 def input_expression(context: NodeContext, index: int = 0) -> Expression:
@@ -124,14 +109,10 @@ def parameter(context: NodeContext, index: int, axes: Sequence[int], perm: Perm)
     whole = [1] * len(perm)
     for axis, size in zip(axes, shape, strict=True):
         whole[axis] = size
-    stored = [whole[axis] for axis in perm]
     value = context.onnx(index)
     if is_constant(value):
         assert value.const_value is not None
         data = value.const_value.numpy().reshape(whole).transpose(perm)
         return Expression(context, context.const(data, "parameter"))
     own = tuple(sorted(range(len(shape)), key=lambda axis: perm.index(axes[axis])))
-    tensor = context.input_as(index, own)
-    return Expression(
-        context, tensor if tensor.shape == tuple(stored) else context.reshape(tensor, stored, "parameter")
-    )
+    return Expression(context, context.input_as(index, own)).reshape([whole[axis] for axis in perm])

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.layout import along_axes, is_constant, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.expression import Expression, input_expression, parameter
@@ -86,11 +87,11 @@ def layer_normalization(context: NodeContext) -> None:
     axes = _stored(context, range(first, rank))
     mean = x.mean(axes)
     if used_output(context, 1):
-        mean = mean.store(1)
+        mean.store(1)
     difference = x - mean
     inverse = _inverse_deviation(difference, axes, context.float("epsilon", 1e-5))
     if used_output(context, 2):
-        inverse = inverse.store(2)
+        inverse.store(2)
     y = difference * inverse * _trailing(context, 1)
     if context.given(2):
         y = y + _trailing(context, 2)
@@ -102,7 +103,7 @@ def _trailing(context: NodeContext, index: int) -> Expression:
     rank, own = len(context.perm), len(context.shape(index))
     if own > rank or np.broadcast_shapes(context.shape(index), context.shape()) != context.shape():
         raise Refused(
-            f"the parameter of shape {list(context.shape(index))} is larger than the input {list(context.shape())}",
+            f"a parameter of shape {list(context.shape(index))} for an input {list(context.shape())}",
             "give scale and bias the shape of the normalized axes",
         )
     return parameter(context, index, range(rank - own, rank), context.perm)
@@ -128,7 +129,7 @@ def group_normalization(context: NodeContext) -> None:
     difference = view - view.mean([1, 3])
     factor = _inverse_deviation(difference, [1, 3], context.float("epsilon", 1e-5))
     scale, bias = (_per_group(context, index, groups) for index in (1, 2))
-    context.reshape_to_output((difference * (factor * scale) + bias).tensor)
+    (difference * (factor * scale) + bias).store()
 
 
 def _per_group(context: NodeContext, index: int, groups: int) -> Expression:
@@ -161,10 +162,7 @@ def lp_normalization(context: NodeContext) -> None:
         raise Refused(f"p={p}", "use p=1 or p=2")
     x = _input(context)
     axes = _stored(context, [context.int("axis", -1)])
-    if p == 1:
-        norm = x.unary(Op.ABS, schema.AbsOptionsT()).reduce(Op.SUM, axes)
-    else:
-        norm = (x * x).reduce(Op.SUM, axes).unary(Op.SQRT)
+    norm = x.magnitude().sum(axes) if p == 1 else (x * x).sum(axes).unary(Op.SQRT)
     (x / norm.maximum(SMALLEST)).store()
 
 

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.layout import is_constant, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.window import (
@@ -78,7 +79,7 @@ def _check(window: Window, lengths: tuple[int, ...], sizes: tuple[int, ...], cei
     found = window.sizes(lengths, ceil)
     if found != tuple(sizes):
         raise Refused(
-            f"pads and ceil_mode={int(ceil)} give the output size {list(found)}, the graph says {list(sizes)}",
+            f"pads and ceil_mode={int(ceil)} give the size {list(found)}, the graph says {list(sizes)}",
             "export again with a current exporter, or pad before the pool",
         )
     for axis, size in enumerate(sizes):
@@ -145,7 +146,7 @@ def _max_plane(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
 
 
 def _never_negative(value: ir.Value) -> bool:
-    """Whether padding with zeros cannot change a maximum: XNNPACK has kernels for that, and for no other value."""
+    """Whether padding with zeros cannot change a maximum; XNNPACK has kernels for no other value."""
     node = value.producer()
     if node is None:
         return False
@@ -193,7 +194,7 @@ def average_pool(context: NodeContext) -> None:
 
 
 def _average_plane(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
-    """AVERAGE_POOL_2D: SAME leaves padding out of the average; else zeros are padded, and a factor corrects."""
+    """AVERAGE_POOL_2D: SAME leaves padding out; else zeros are padded, and a factor corrects."""
     window = plane.window
     counts = _counts(plane)
     inside = _counts(Plane(plane.shape, window, plane.sizes, ((0, 0), (0, 0)), plane.last))

@@ -8,13 +8,14 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
-from toolchain.converters.tflite.layout import NodeLayout, Perm, along_axes, rank_of, shape_of, spatial
+
+from toolchain.converters.tflite.layout import NodeLayout, Perm, along_axes, shape_of, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
+from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.ops.expression import Expression
 from toolchain.converters.tflite.ops.sampling import Sampling
 from toolchain.converters.tflite.program import Op, Tensor
 
-GATHER_TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 NEAREST_TYPES = ("float32", "int8", "uint8")
 CENTRED_VERSION = 3
 # (align_corners, half_pixel_centers) of TFLite's operators.
@@ -54,7 +55,7 @@ def _samplings(context: NodeContext) -> list[Sampling]:
     axes = [axis % rank for axis in context.ints("axes", range(rank))]
     scales = _scales(context, axes)
     mode = context.string("coordinate_transformation_mode", "half_pixel")
-    regions = {axis: (0.0, 1.0) for axis in axes}
+    regions = dict.fromkeys(axes, (0.0, 1.0))
     if mode == "tf_crop_and_resize":
         roi = context.constant(1, "the region (roi)").tolist()
         regions = {axis: (roi[place], roi[place + len(axes)]) for place, axis in enumerate(axes)}
@@ -93,8 +94,6 @@ def _scales(context: NodeContext, axes: Sequence[int]) -> dict[int, float]:
 
 def _nearest(context: NodeContext, samplings: Sequence[Sampling]) -> None:
     dtype = context.dtype().name
-    if dtype not in GATHER_TYPES:
-        raise Refused(f"Resize of {dtype}", "cast to float32 or int32 in the network")
     if any(sampling.outside().any() for sampling in samplings):
         if dtype != "float32":
             raise Refused(f"extrapolation_value with {dtype}", "cast to float32 in the network")
@@ -166,19 +165,17 @@ def _emit_resize(context: NodeContext, code: int, align_corners: bool, half_pixe
 
 
 def _gather(context: NodeContext, samplings: Sequence[Sampling], indices: Sequence[np.ndarray]) -> None:
-    """Pick the elements of one axis after the other; axes that get shorter first."""
+    """Pick the elements of one axis after the other."""
     x = context.input()
-    order = sorted(range(len(samplings)), key=lambda place: samplings[place].size / samplings[place].length)
-    for place in order:
-        options = schema.GatherOptionsT()
-        options.axis = context.axis(samplings[place].axis)
-        shape = list(x.shape)
-        shape[options.axis] = samplings[place].size
-        made = context.output() if place == order[-1] else context.temp(shape, x.dtype, "gathered")
-        version = {"int8": 2, "bool": 3, "int16": 4}.get(x.dtype.name, 1)
-        x = context.emit(
-            Op.GATHER, [x, context.int_const(indices[place], "indices")], made, options, version
-        )
+    for place in _shrinking_first(samplings):
+        wanted = context.int_const(indices[place], "indices")
+        x = steps.gather(context, x, wanted, context.axis(samplings[place].axis))
+    steps.store(context, x)
+
+
+def _shrinking_first(samplings: Sequence[Sampling]) -> list[int]:
+    """Places of the samplings, axes that get shorter first, which leaves less to do for the others."""
+    return sorted(range(len(samplings)), key=lambda place: samplings[place].size / samplings[place].length)
 
 
 def _interpolate(context: NodeContext, samplings: Sequence[Sampling], mode: str) -> None:
@@ -202,10 +199,9 @@ def _interpolate(context: NodeContext, samplings: Sequence[Sampling], mode: str)
 
 
 def _multiply(context: NodeContext, samplings: Sequence[Sampling], weights: Sequence[np.ndarray]) -> None:
-    """Multiply one axis after the other with its (outputs, inputs) weights; extrapolate where they are zero."""
+    """Multiply one axis after the other with its (outputs, inputs) weights, and extrapolate."""
     x = context.input()
-    order = sorted(range(len(samplings)), key=lambda place: samplings[place].size / samplings[place].length)
-    for place in order:
+    for place in _shrinking_first(samplings):
         x = _multiply_axis(context, x, context.axis(samplings[place].axis), weights[place])
     value = context.float("extrapolation_value", 0.0)
     outside = np.zeros((1,) * len(x.shape), bool)
@@ -213,19 +209,19 @@ def _multiply(context: NodeContext, samplings: Sequence[Sampling], weights: Sequ
         along = [1] * len(x.shape)
         along[context.axis(sampling.axis)] = sampling.size
         outside = outside | sampling.outside().reshape(along)
+    result = Expression(context, x)
     if value and outside.any():
         beyond = context.const(np.where(outside, np.float32(value), np.float32(0)), "extrapolation")
-        (Expression(context, x) + Expression(context, beyond)).store()
-    else:
-        context.reshape_to_output(x)
+        result = result + Expression(context, beyond)
+    result.store()
 
 
 def _multiply_axis(context: NodeContext, x: Tensor, axis: int, weights: np.ndarray) -> Tensor:
     """The product of weights (outputs, inputs) with the vectors along a storage axis."""
     before, after = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
     shape = (*x.shape[:axis], weights.shape[0], *x.shape[axis + 1 :])
-    view = context.reshape(x, (before, weights.shape[1], after), "vectors")
+    view = steps.reshape(context, x, (before, weights.shape[1], after))
     made = context.temp((before, weights.shape[0], after), x.dtype, "products")
     matrix = context.const(weights[None], "weights")
     context.emit(Op.BATCH_MATMUL, [matrix, view], made, schema.BatchMatMulOptionsT())
-    return context.reshape(made, shape, "resampled")
+    return steps.reshape(context, made, shape)

@@ -217,9 +217,11 @@ def _broadcasting(context: NodeContext, code: int, operands: Sequence[Tensor]) -
     dtype = np.dtype(bool) if code in COMPARISONS else operands[-1].dtype
     shapes = [tensor.shape for tensor in operands]
     merged: Sequence[int] = shape
-    if len(shape) > BROADCAST_AXES:
+    alike = len(set(shapes)) == 1
+    if len(shape) > (MOST_AXES if alike else BROADCAST_AXES):
         shapes, merged = merge_broadcast(shapes)
-    if len(merged) > BROADCAST_AXES:
+        alike = len(set(shapes)) == 1
+    if not alike and len(merged) > BROADCAST_AXES:
         operands = [broadcast(context, tensor, shape) for tensor in operands]
         shapes, merged = [(prod(shape),)] * len(operands), (prod(shape),)
     operands = [reshape(context, tensor, view) for tensor, view in zip(operands, shapes, strict=True)]

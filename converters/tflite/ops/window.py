@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.lowering import NodeContext, Refused
 from toolchain.converters.tflite.program import Op, Tensor
 
@@ -63,7 +64,7 @@ class Window:
         return replace(self, end=tuple(max(end, 0) for end in needed))
 
     def is_same(self, lengths: Sequence[int]) -> bool:
-        """Whether the pads are those of TFLite's SAME: output ceil(length / stride), the odd one at the end."""
+        """Whether the pads are those of TFLite's SAME: ceil(length / stride) outputs, the odd one last."""
         for axis, length in enumerate(lengths):
             total = same_padding(length, self.strides[axis], self.reach(axis))
             if (self.begin[axis], self.end[axis]) != (total // 2, total - total // 2):

@@ -87,6 +87,8 @@ class GraphMaker:
         self.pick(options)(source, self.shapes[source], self.bounds[source])
 
     def transpose(self, source, shape, bound) -> None:
+        if not shape:
+            return
         perm = self.permutation(len(shape))
         self.node("Transpose", [source], [shape[axis] for axis in perm], bound, perm=perm)
 
