@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.export.graph_signature import OutputKind, TensorArgument
 
 from toolchain.converters.graph.quiet import quiet
 from toolchain.errors import UnsupportedError, UsageError
@@ -36,11 +37,14 @@ def torch_to_onnx(
         UsageError: the module cannot run on these shapes, or the names do not fit its outputs.
         UnsupportedError: torch cannot trace the module, or has no ONNX form of one of its operators.
     """
+    input_names = [spec.name for spec in inputs]
+    _require_unique([*input_names, *output_names])
     with quiet(), _no_collection(), _evaluation(module), torch.no_grad():
         samples = _zeros(module, inputs)
         program = _capture(module, samples, inputs)
+        _require_outputs(type(module).__name__, program, output_names)
         model = _translate(module, program, opset)
-    _name_tensors(module, model.graph, [spec.name for spec in inputs], output_names)
+    _name_tensors(model.graph, input_names, output_names)
     _drop_metadata(model)
     return model
 
@@ -98,7 +102,6 @@ def _capture(
                 "compute both sides and choose with torch.where, or fix the branch for the export",
             ) from error
         program = _capture_strictly(name, module, samples, error)
-    _require_tensors(name, program)
     return program
 
 
@@ -123,11 +126,27 @@ def _require_run(module: nn.Module, samples: tuple[torch.Tensor, ...], inputs: S
         ) from error
 
 
-def _require_tensors(name: str, program: torch.export.ExportedProgram) -> None:
+def _require_unique(names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise UsageError(
+            f"tensor names are not unique: {', '.join(names)}", "give every input and output its own name"
+        )
+
+
+def _require_outputs(name: str, program: torch.export.ExportedProgram, output_names: Sequence[str]) -> None:
+    """Every output must be a tensor with a name; outputs that are None do not count."""
+    count = 0
     for spec in program.graph_signature.output_specs:
         value = getattr(spec.arg, "value", None)
         if value is not None:
             raise UnsupportedError(f"{name} returns {value!r}, which is not a tensor", "return tensors only")
+        if spec.kind is OutputKind.USER_OUTPUT and isinstance(spec.arg, TensorArgument):
+            count += 1
+    if count != len(output_names):
+        raise UsageError(
+            f"{name} has {count} output(s) but {len(output_names)} name(s) were given: {', '.join(output_names)}",
+            "name every output tensor once",
+        )
 
 
 def _require_constant_state(name: str, program: torch.export.ExportedProgram | None) -> None:
@@ -167,22 +186,10 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _name_tensors(module: nn.Module, graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def _name_tensors(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs their names; inner values that hold one of these names already move aside."""
-    for kind, values, names in (("input", graph.inputs, inputs), ("output", graph.outputs, outputs)):
-        if len(values) != len(names):
-            raise UsageError(
-                f"{type(module).__name__} has {len(values)} {kind}(s) but {len(names)} name(s) were given:"
-                f" {', '.join(names)}",
-                f"name every {kind} tensor once",
-            )
     _separate_outputs(graph)
     taken = {*inputs, *outputs}
-    if len(taken) != len(inputs) + len(outputs):
-        raise UsageError(
-            f"tensor names are not unique: {', '.join([*inputs, *outputs])}",
-            "give every input and output its own name",
-        )
     ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
     inner = [value for node in graph for value in node.outputs] + list(graph.initializers.values())
     for value in inner:

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from toolchain.errors import ParityError, UsageError
+import numpy as np
+
+from toolchain.errors import ParityError, UnsupportedError, UsageError
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
 from toolchain.runtimes import load
@@ -131,8 +133,8 @@ def clean_graph(source: Source) -> ir.Model:
             source.module, source.spec.inputs, [tensor.name for tensor in source.spec.outputs]
         )
     else:
-        assert source.graph is not None
-        graph = source.graph.clone()
+        assert source.cleaned is not None
+        return source.cleaned.clone()
     clean(graph)
     return graph
 
@@ -191,12 +193,19 @@ def _check(
     """Load the written file, run it, compare, and move it into place or to its `.rejected` name."""
     spec, written = source.spec, draft.written
     seconds["convert"] = draft.seconds
-    with _timed("verify", seconds, options), load(stage.path(draft.name)) as runtime:
-        actual = [run_file(runtime, sample, spec, written.inputs, written.outputs) for sample in truth.inputs]
+    with _timed("verify", seconds, options):
+        actual = _run(source, draft, truth, stage)
     parity = compare(truth.expected, actual, spec.task, truth.runtime, truth.origin)
     failed = failures(parity, draft.precision, spec.task)
     if failed:
         rejected = stage.reject(draft.name)
+        if not _repeats(source, truth):
+            raise ParityError(
+                f"'{source.spec.name}' computes something else each time that it is run, so that nothing can"
+                f" be compared: {'; '.join(failed)}",
+                "leave out random numbers and what is kept from call to call; the file is kept as"
+                f" '{rejected}'",
+            )
         raise ParityError(
             f"'{draft.name}' does not compute what the network computes: {'; '.join(failed)}",
             f"it is kept as '{rejected}'; please report this fault of the converter with the network",
@@ -219,6 +228,38 @@ def _check(
         seconds={stage_name: round(value, 3) for stage_name, value in seconds.items()},
     )
     return stage.publish(draft.name, artifact)
+
+
+def _run(source: Source, draft: _Draft, truth: _Truth, stage: Staged) -> list[Arrays]:
+    """What the written file makes of the samples.
+
+    Raises:
+        ParityError: the runtime refuses the file; it is kept under its `.rejected` name.
+    """
+    staged, written = stage.path(draft.name), draft.written
+    try:
+        with load(staged) as runtime:
+            return [
+                run_file(runtime, sample, source.spec, written.inputs, written.outputs)
+                for sample in truth.inputs
+            ]
+    except UnsupportedError as error:
+        reason = error.message.replace(str(staged), draft.name)
+        raise ParityError(
+            f"'{draft.name}' was written, but cannot be run: {reason}",
+            f"it is kept as '{stage.reject(draft.name)}'; please report this fault of the converter with the"
+            " network",
+        ) from error
+
+
+def _repeats(source: Source, truth: _Truth) -> bool:
+    """Whether the network computes the same again on the first sample."""
+    with reference_of(source) as reference:
+        again = reference.run(truth.inputs[0])
+    return all(
+        np.allclose(truth.expected[0][name], value, rtol=1e-3, atol=1e-5, equal_nan=True)
+        for name, value in again.items()
+    )
 
 
 @contextmanager

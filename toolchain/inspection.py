@@ -29,8 +29,8 @@ class Inspection:
         inputs: input tensors as stored.
         outputs: output tensors as stored.
         ops: operator name to count, most frequent first.
-        parameters: elements of all floating-point or integer weights; index and shape constants do not count.
-        macs: multiply-adds of convolutions and matrix products for one run.
+        parameters: elements of all weights; shapes, indices, single numbers and a bias of zeros do not count.
+        macs: multiply-adds of convolutions and matrix products for one run; None where shapes are not known.
         refused: rows (op, count, first node, reason, what to do) of what --format tflite would refuse;
             None for a .tflite file.
     """
@@ -42,7 +42,7 @@ class Inspection:
     outputs: tuple[TensorSpec, ...]
     ops: dict[str, int]
     parameters: int
-    macs: int
+    macs: int | None
     refused: list[tuple[str, int, str, str, str]] | None = field(default=None)
 
     @property
@@ -83,10 +83,14 @@ def inspect_file(path: Path, input_shape: Shapes = None) -> Inspection:
         UnsupportedError: the file is damaged.
     """
     if not path.is_file():
-        raise UsageError(f"no file '{path}'")
-    if path.suffix == ".tflite":
+        raise UsageError(f"no file '{path}'", "give the path of a .tflite or .onnx file")
+    if path.name.lower().endswith(".tflite"):
+        if input_shape is not None:
+            raise UsageError(
+                "--input-shape is for ONNX files; a .tflite file has its shapes", "leave --input-shape out"
+            )
         return _inspect_tflite(path)
-    if path.suffix == ".onnx":
+    if path.name.lower().endswith(".onnx"):
         return _inspect_onnx(path, input_shape)
     raise UsageError(f"'{path}' is neither .tflite nor .onnx", "these are the formats that can be inspected")
 
@@ -108,55 +112,64 @@ def _inspect_tflite(path: Path) -> Inspection:
 
 
 def _inspect_onnx(path: Path, input_shape: Shapes) -> Inspection:
-    from toolchain.source import resolve
+    from toolchain.converters.graph import load_onnx
+    from toolchain.source import tensors_of
 
-    source = resolve(path, input_shape=input_shape)
-    assert source.graph is not None
-    graph = source.graph.graph
-    ops = dict(Counter(node.op_type for node in graph).most_common())
-    cleaned, refused = _dry_run(source.graph)
+    model = load_onnx(path, input_shape)
+    ops = dict(Counter(node.op_type for node in model.graph).most_common())
+    cleaned, refused, static = _dry_run(model)
     return Inspection(
         path=path,
         format="onnx",
         bytes=path.stat().st_size,
-        inputs=source.spec.inputs,
-        outputs=source.spec.outputs,
+        inputs=tensors_of(model.graph.inputs),
+        outputs=tensors_of(cleaned.graph.outputs),
         ops=ops,
         parameters=_onnx_parameters(cleaned),
-        macs=sum(_onnx_macs(node) for node in cleaned.graph),
+        macs=sum(_onnx_macs(node) for node in cleaned.graph) if static else None,
         refused=refused,
     )
 
 
-def _dry_run(graph: ir.Model) -> tuple[ir.Model, list[tuple[str, int, str, str, str]]]:
-    """Clean and lower a copy; returns the cleaned graph and what was refused."""
+def _dry_run(graph: ir.Model) -> tuple[ir.Model, list[tuple[str, int, str, str, str]], bool]:
+    """Clean and lower a copy: the cleaned graph, what was refused, and whether all shapes are known."""
     from toolchain.converters.graph import clean
     from toolchain.converters.tflite import convert
 
     cleaned = graph.clone()
-    clean(cleaned)
+    try:
+        clean(cleaned)
+    except UnsupportedOpsError as error:
+        return cleaned, error.rows(), False
     try:
         convert(cleaned.clone())
     except UnsupportedOpsError as error:
-        return cleaned, error.rows()
+        return cleaned, error.rows(), True
     except UnsupportedError as error:
-        return cleaned, [("-", 1, "-", error.message, error.hint)]
-    return cleaned, []
+        return cleaned, [("-", 1, "-", error.message, error.hint)], True
+    return cleaned, [], True
 
 
 def _onnx_parameters(model: ir.Model) -> int:
-    """Elements of floating-point constants with more than one element."""
+    """Elements of floating-point constants with more than one element, without biases of zeros."""
+    zeros = {
+        value.name
+        for node in model.graph
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.inputs) > 2
+        for value in [node.inputs[2]]
+        if value is not None and value.const_value is not None and not value.const_value.numpy().any()
+    }
     total = 0
-    for value in model.graph.initializers.values():
-        size = prod(int(s) for s in value.shape or ())  # type: ignore[call-overload]
-        if value.dtype is not None and value.dtype.is_floating_point() and size > 1:
+    for name, value in model.graph.initializers.items():
+        size = prod(_sizes(value))
+        if value.dtype is not None and value.dtype.is_floating_point() and size > 1 and name not in zeros:
             total += size
     return total
 
 
 def _onnx_macs(node: ir.Node) -> int:
     """Multiply-adds of one node; 0 for everything that is no convolution or matrix product."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
     first, weights, out = node.inputs[0], node.inputs[1], node.outputs[0]
     assert first is not None

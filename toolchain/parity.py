@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, Parity, TensorSpec
+from toolchain.errors import UnsupportedError, UsageError
+from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, Parity, TensorSpec, shape_text
 
 Arrays = dict[str, np.ndarray]
 
@@ -64,7 +65,12 @@ def compare(
         task: decides the agreement figure; it is taken from the first output.
         reference: runtime that made `expected`.
         inputs: where the inputs came from.
+
+    Raises:
+        UsageError: an output has another shape than the reference's.
+        UnsupportedError: an output of the reference is not finite anywhere, so that nothing can be compared.
     """
+    _check_comparable(expected, actual)
     tallies = {name: _Tally() for name in expected[0]}
     same = total = 0
     for truth, found in zip(expected, actual, strict=True):
@@ -82,6 +88,22 @@ def compare(
         reference=reference,
         inputs=inputs,
     )
+
+
+def _check_comparable(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> None:
+    for name in expected[0]:
+        for truth, found in zip(expected, actual, strict=True):
+            if truth[name].shape != found[name].shape:
+                raise UsageError(
+                    f"output '{name}' has shape {shape_text(found[name].shape)}, the network's has"
+                    f" {shape_text(truth[name].shape)}",
+                    "compare the file with the network that it was made from",
+                )
+        if not any(np.isfinite(truth[name]).any() or not truth[name].size for truth in expected):
+            raise UnsupportedError(
+                f"output '{name}' of the network is NaN or infinite everywhere, on every sample",
+                "give inputs on which it computes something, with --calibration",
+            )
 
 
 def failures(parity: Parity, precision: str, task: str) -> list[str]:

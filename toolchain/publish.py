@@ -37,13 +37,19 @@ class Staged:
         return self.folder / name
 
     def publish(self, name: str, artifact: Artifact) -> Artifact:
-        """Move a file and its sidecar into place; returns the artifact with size and hash filled in."""
+        """Move a file and its sidecar into place; returns the artifact with size and hash filled in.
+
+        Raises:
+            UsageError: a folder lies where the file belongs, or the other way round.
+        """
         staged = self.path(name)
         artifact = replace(artifact, bytes=size_of(staged), sha256=sha256_of(staged))
         sidecar = sidecar_path(staged)
         sidecar.write_text(
             json.dumps(artifact.sidecar(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        _check_replaceable(staged, artifact.path)
+        _check_replaceable(sidecar, artifact.sidecar_path)
         _replace(staged, artifact.path)
         _replace(sidecar, artifact.sidecar_path)
         return artifact
@@ -51,6 +57,7 @@ class Staged:
     def reject(self, name: str) -> Path:
         """Move a file that failed to `NAME.rejected`; nothing under its own name is touched."""
         target = self.output / f"{name}.rejected"
+        _check_replaceable(self.path(name), target)
         _replace(self.path(name), target)
         return target
 
@@ -86,9 +93,22 @@ def staging(output: Path) -> Iterator[Staged]:
             output.rmdir()
 
 
+def _check_replaceable(source: Path, target: Path) -> None:
+    """A file never replaces a folder, whose content would be lost, and a folder never a file."""
+    if (target.exists() or target.is_symlink()) and source.is_dir() != _is_folder(target):
+        kind = "folder" if _is_folder(target) else "file"
+        raise UsageError(
+            f"there is a {kind} at '{target}', which must not be overwritten", "move it, or choose another -o"
+        )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _replace(source: Path, target: Path) -> None:
     """Move over what is there; a package is a folder, which os.replace cannot overwrite."""
-    if target.is_dir() and not target.is_symlink():
+    if _is_folder(target):
         shutil.rmtree(target)
     os.replace(source, target)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays
-from toolchain.spec import ModelSpec, Preprocess, TensorSpec
+from toolchain.spec import SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SYNTHETIC = 4
+# Kinds of numpy types: floating-point, signed, unsigned, bool.
+NUMBERS = "fiub"
 SEED = 0
 
 
@@ -68,7 +72,7 @@ def answers(
 ) -> tuple[list[Arrays], list[Arrays]]:
     """What the reference makes of the samples, and the samples as they were used.
 
-    The previous-mask input of a video network (its second input, shaped like its first output) is filled
+    The previous-mask input of a video parser (its second input, shaped like its first output) is filled
     as a video does: zeros at first, then the softmax of the answer before. Other inputs stay as they are.
 
     Args:
@@ -79,7 +83,8 @@ def answers(
     Returns:
         (samples, answers), one each per sample.
     """
-    if len(spec.inputs) != 2 or not spec.outputs or spec.inputs[1].shape != spec.outputs[0].shape:
+    parser = spec.task == SEGMENTATION and len(spec.inputs) == 2
+    if not parser or spec.inputs[1].shape != spec.outputs[0].shape:
         return inputs, [run(sample) for sample in inputs]
     name, output = spec.inputs[1].name, spec.outputs[0].name
     previous = np.zeros(spec.inputs[1].shape, np.float32)
@@ -166,15 +171,17 @@ def _from_dataset(spec: ModelSpec, place: str) -> Iterator[Arrays]:
 def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UnsupportedError(f"'{path}' is not a readable .npy or .npz file: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        if len(spec.inputs) > 1:
+        single = isinstance(loaded, np.ndarray)
+        arrays = {"": loaded} if single else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnsupportedError(
+            f"'{path}' is not a readable .npy or .npz file: {error}", "write it again with numpy.savez"
+        ) from error
+    if single:
+        if len(spec.inputs) != 1:
             names = ", ".join(tensor.name for tensor in spec.inputs)
             raise UsageError(f"'{path}' has one array, the network has inputs {names}", "write a .npz")
-        arrays = {spec.inputs[0].name: loaded}
-    else:
-        arrays = {name: loaded[name] for name in loaded.files}
+        arrays = {spec.inputs[0].name: arrays[""]}
     for tensor in spec.inputs:
         array = arrays.get(tensor.name)
         if array is None:
@@ -184,6 +191,10 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
                 f"'{tensor.name}' in '{path}' has samples of shape {array.shape[1:]}, the network takes"
                 f" {tensor.shape[1:]}",
                 "samples are on the first axis, in the layout of the ONNX graph",
+            )
+        if array.dtype.kind not in NUMBERS:
+            raise UnsupportedError(
+                f"'{tensor.name}' in '{path}' holds {array.dtype}, not real numbers", f"save {tensor.dtype}"
             )
         if not np.isfinite(array).all():
             raise UnsupportedError(f"'{tensor.name}' in '{path}' has NaN or infinite values")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,25 @@ def tensors_of(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
 
 def _from_factory(text: str, weights: Path | None, input_shape: Shapes) -> Source:
     place, _, attribute = text.rpartition(":")
+    # The file may import its neighbours, and a module may lie in the current folder, as with `python -m`.
+    folder = Path(place).parent if place.endswith(".py") else Path()
+    with _importable(folder):
+        return _made(place, attribute, weights, input_shape)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    path = str(folder.resolve())
+    sys.path.insert(0, path)
+    try:
+        yield
+    finally:
+        if path in sys.path:
+            sys.path.remove(path)
+
+
+def _made(place: str, attribute: str, weights: Path | None, input_shape: Shapes) -> Source:
+    text = f"{place}:{attribute}"
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -143,7 +163,7 @@ def _from_factory(text: str, weights: Path | None, input_shape: Shapes) -> Sourc
         _check_module(network, text)
         _check_spec(spec, text)
         if input_shape is not None:
-            spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
+            spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape))
         return _trained(network, spec, weights)
     return _from_module(made, attribute, weights, input_shape)
 
@@ -176,8 +196,6 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import its neighbours, as it could if it were run.
-    sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
     except Failure as error:
@@ -185,8 +203,6 @@ def _import_file(path: Path) -> ModuleType:
             f"'{path}' cannot be imported: {_reason(error)}",
             'importing it must only define things; put the rest below `if __name__ == "__main__":`',
         ) from error
-    finally:
-        sys.path.pop(0)
     return module
 
 
@@ -308,13 +324,13 @@ def _with_outputs(spec: ModelSpec, network: nn.Module) -> ModelSpec:
         names = ["output"] if len(values) == 1 else [f"output_{index}" for index in range(len(values))]
         if spec.task != GENERIC and len(values) == 1:
             names = ["logits"]
-    outputs = tuple(
-        TensorSpec(
-            name, tuple(value.shape), str(value.dtype).removeprefix("torch."), _guess(tuple(value.shape))
-        )
-        for name, value in zip(names, values, strict=True)
-    )
-    made = replace(spec, outputs=outputs)
+    layouts = {tensor.name: tensor.layout for tensor in spec.outputs if tensor.layout}
+    outputs = []
+    for name, value in zip(names, values, strict=True):
+        shape, layout = tuple(value.shape), layouts.get(name, "")
+        dtype = str(value.dtype).removeprefix("torch.")
+        outputs.append(TensorSpec(name, shape, dtype, layout if len(layout) == len(shape) else _guess(shape)))
+    made = replace(spec, outputs=tuple(outputs))
     _check_outputs(made, spec.name)
     return made
 

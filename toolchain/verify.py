@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolchain.errors import UsageError
-from toolchain.parity import Arrays, compare, failures, from_file, to_file
+from toolchain.parity import Arrays, compare, failures, from_file, is_channels_last, to_file
+from toolchain.publish import sha256_of
 from toolchain.runtimes import Runtime, load
+from toolchain.runtimes.base import DYNAMIC
 from toolchain.samples import answers, samples
 from toolchain.source import Source
 from toolchain.spec import Artifact, ModelSpec, Parity, TensorSpec, load_sidecar, shape_text, sidecar_path
+
+WRONG_NETWORK = "compare the file with the network that it was made from"
+CHANNELS_LAST = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ def run_file(
         inputs: the file's inputs with their layouts; None to find them by name and shape.
         outputs: the same for its outputs.
     """
-    inputs = inputs or _match(runtime.inputs, spec.inputs, "input")
-    outputs = outputs or _match(runtime.outputs, spec.outputs, "output")
+    inputs = _match(inputs or runtime.inputs, spec.inputs, "input")
+    outputs = _match(outputs or runtime.outputs, spec.outputs, "output")
     renamed = dict(zip((t.name for t in inputs), (sample[t.name] for t in spec.inputs), strict=True))
     made = from_file(runtime.run(to_file(renamed, inputs)), outputs)
     return dict(zip((t.name for t in spec.outputs), made.values(), strict=True))
@@ -73,11 +78,15 @@ def _match(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], kind: str)
 
     Tensors are matched by name; where the names differ, by position. A tensor with the shape of the
     network's is taken as it is, one with the channel-last shape is transposed.
+
+    Raises:
+        UsageError: their number or shapes differ.
     """
     if len(found) != len(wanted):
         raise UsageError(
-            f"the file has {len(found)} {kind}s, the network has {len(wanted)}",
-            "compare it with its own network",
+            f"the file has {len(found)} {kind}s ({_names(found)}), the network has {len(wanted)}"
+            f" ({_names(wanted)})",
+            WRONG_NETWORK,
         )
     by_name = {tensor.name: tensor for tensor in found}
     named = all(tensor.name in by_name for tensor in wanted)
@@ -85,15 +94,45 @@ def _match(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], kind: str)
     return [_with_layout(have, want, kind) for have, want in pairs]
 
 
+def _names(tensors: Sequence[TensorSpec]) -> str:
+    return ", ".join(tensor.name for tensor in tensors)
+
+
 def _with_layout(have: TensorSpec, want: TensorSpec, kind: str) -> TensorSpec:
-    if tuple(have.shape) == tuple(want.shape):
+    last = (want.shape[0], *want.shape[2:], want.shape[1]) if len(want.shape) >= 3 else want.shape
+    # A sidecar knows the layout, so that a shape which fits both ways is no riddle.
+    if is_channels_last(have) and _fits(have.shape, last):
+        return have
+    if not is_channels_last(have) and _fits(have.shape, want.shape):
         return replace(have, layout=want.layout)
-    if len(want.shape) >= 3 and tuple(have.shape) == (want.shape[0], *want.shape[2:], want.shape[1]):
-        return replace(have, layout="NHWC" if len(want.shape) == 4 else "NWC")
+    if not have.layout and _fits(have.shape, last):
+        return replace(have, layout=CHANNELS_LAST[len(last)])
     raise UsageError(
         f"{kind} '{have.name}' has shape {shape_text(have.shape)}, the network has {shape_text(want.shape)}",
-        "compare the file with the network that it was made from",
+        WRONG_NETWORK,
     )
+
+
+def _fits(have: Sequence[int], want: Sequence[int]) -> bool:
+    """Whether the sizes are equal; one that the file leaves open fits any."""
+    return len(have) == len(want) and all(h in (w, DYNAMIC) for h, w in zip(have, want, strict=True))
+
+
+def _sidecar_of(path: Path) -> Artifact | None:
+    """The sidecar beside a file, None without one.
+
+    Raises:
+        UsageError: it describes another file.
+    """
+    if not path.is_file() or not sidecar_path(path).is_file():
+        return None
+    sidecar = load_sidecar(path)
+    if sidecar.sha256 != sha256_of(path):
+        raise UsageError(
+            f"the sidecar beside '{path}' describes another file: the SHA-256 differs",
+            f"remove '{sidecar_path(path)}' to compare without it, or export again",
+        )
+    return sidecar
 
 
 def verify(path: Path, source: Source, calibration: str | Path | None = None, count: int = 8) -> Verdict:
@@ -108,7 +147,7 @@ def verify(path: Path, source: Source, calibration: str | Path | None = None, co
     Raises:
         UsageError: the file does not fit the network.
     """
-    sidecar: Artifact | None = load_sidecar(path) if sidecar_path(path).is_file() else None
+    sidecar = _sidecar_of(path)
     with reference_of(source) as reference, load(path) as runtime:
         inputs, origin = samples(source.spec, calibration, count)
         inputs, expected = answers(source.spec, inputs, reference.run)

@@ -16,6 +16,7 @@ from toolchain.converters.graph.fold_constants import fold_constants
 from toolchain.converters.graph.fold_scale_shift import fold_scale_shift
 from toolchain.converters.graph.fuse_gelu import fuse_gelu
 from toolchain.converters.graph.fuse_hard_swish import fuse_hard_swish
+from toolchain.converters.graph.inline_branches import inline_branches
 from toolchain.converters.graph.lift_constants import lift_constants
 from toolchain.converters.graph.load import load_onnx
 from toolchain.converters.graph.merge_clips import merge_clips
@@ -34,6 +35,7 @@ __all__ = ["PASSES", "clean", "flatten_channels_last", "load_onnx"]
 PASSES: tuple[Callable[[ir.Model], bool], ...] = (
     lift_constants,
     fold_constants,
+    inline_branches,
     unpack_sequences,
     remove_noops,
     fold_batch_norm,

@@ -74,14 +74,15 @@ def _flattened(node: ir.Node) -> tuple[int, ...] | None:
         return None
     if target != (shape[0], math.prod(shape[1:])) or shape[2] * shape[3] <= 1:
         return None
-    before = source.producer()
-    if (
-        before is not None
-        and is_op(before, "Transpose")
-        and tuple(attribute(before, "perm", ())) == CHANNELS_LAST
-    ):
-        return None
-    return shape
+    return None if _is_turned(source) else shape
+
+
+def _is_turned(value: ir.Value) -> bool:
+    """Whether the value is the output of the Transpose that this pass puts in."""
+    node = value.producer()
+    return (
+        node is not None and is_op(node, "Transpose") and tuple(attribute(node, "perm", ())) == CHANNELS_LAST
+    )
 
 
 def _products(value: ir.Value, graph: ir.Graph) -> list[ir.Node] | None:

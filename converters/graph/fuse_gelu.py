@@ -43,7 +43,8 @@ def fuse_gelu(model: ir.Model) -> bool:
     3. Constants may differ from these by the rounding of the tensor's type, no more.
     4. Nothing else reads the values in between.
     5. Gelu came with opset 20. A graph of opset 18 or 19 is declared to be of opset 20, unless it has
-       nodes whose meaning changed in between (GridSample, DFT, AveragePool with ceil_mode, control flow);
+       nodes whose meaning changed in between (GridSample, DFT, AveragePool with ceil_mode and
+       count_include_pad, control flow);
        then it stays as it is, and so does a graph of an older opset.
 
     Source: arXiv:1606.08415.
@@ -74,8 +75,10 @@ def _has_gelu(model: ir.Model) -> bool:
 
 
 def _is_versioned(node: ir.Node) -> bool:
-    ceil = is_op(node, "AveragePool") and bool(attribute(node, "ceil_mode", 0))
-    return ceil or is_op(node, "GridSample", "DFT", "If", "Loop", "Scan")
+    ceil = is_op(node, "AveragePool") and attribute(node, "ceil_mode", 0)
+    return bool(ceil and attribute(node, "count_include_pad", 0)) or is_op(
+        node, "GridSample", "DFT", "If", "Loop", "Scan"
+    )
 
 
 def _match(found: Product) -> tuple[ir.Value, str] | None:

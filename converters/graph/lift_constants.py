@@ -29,7 +29,10 @@ def lift_constants(model: ir.Model) -> bool:
         while name in graph.initializers or (old.is_graph_output() and name == old.name):
             name += "_value"
         value = ir.Value(
-            name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=name,
+            shape=ir.Shape(tensor.shape.numpy()),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
         )
         tensor.name = name
         graph.register_initializer(value)

@@ -65,29 +65,36 @@ def _bounds(node: ir.Node) -> tuple[ir.Value, Bounds] | None:
     dtype = node.outputs[0].dtype
     if dtype is None or not dtype.is_floating_point():
         return None
+    found = _limits(node)
+    if found is None:
+        return None
+    data, (low, high) = found
+    plain = dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+    largest = float(np.finfo(dtype.numpy()).max) if plain else math.inf
+    low = -math.inf if low <= -largest else low
+    high = math.inf if high >= largest else high
+    valid = low <= high and low != math.inf and high != -math.inf
+    return (data, (low, high)) if valid else None
+
+
+def _limits(node: ir.Node) -> tuple[ir.Value, Bounds] | None:
+    """The same as the node states them."""
     if node.op_type in ("Min", "Max"):
         found = _one_number(node)
         if found is None:
             return None
         data, number = found
-        low, high = (number, math.inf) if node.op_type == "Max" else (-math.inf, number)
-    else:
-        data = required(node)
-        low, high = (0.0, math.inf) if node.op_type == "Relu" else (-math.inf, math.inf)
-        for index in (1, 2) if node.op_type == "Clip" else ():
-            value = input_at(node, index)
-            number = scalar(value)
-            if value is not None and number is None:
-                return None
-            if number is not None:
-                low, high = (number, high) if index == 1 else (low, number)
-    largest = (
-        float(np.finfo(dtype.numpy()).max) if dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16) else math.inf
-    )
-    low = -math.inf if low <= -largest else low
-    high = math.inf if high >= largest else high
-    valid = low <= high and low != math.inf and high != -math.inf
-    return (data, (low, high)) if valid else None
+        return (data, (number, math.inf)) if node.op_type == "Max" else (data, (-math.inf, number))
+    if node.op_type == "Relu":
+        return required(node), (0.0, math.inf)
+    limits = [-math.inf, math.inf]
+    for index in (1, 2):
+        bound = scalar(input_at(node, index))
+        if bound is not None:
+            limits[index - 1] = bound
+        elif input_at(node, index) is not None:
+            return None
+    return required(node), (limits[0], limits[1])
 
 
 def _one_number(node: ir.Node) -> tuple[ir.Value, float] | None:

@@ -93,8 +93,9 @@ def _give_weights(graph: ir.Graph, original: ir.Graph) -> None:
     inputs = list(graph.inputs)
     graph.inputs.clear()
     for value in inputs:
-        if value.name not in original.initializers:
+        weight = original.initializers.get(value.name or "")
+        if weight is None:
             graph.inputs.append(value)
         elif not value.is_initializer():
-            value.const_value = original.initializers[value.name].const_value
+            value.const_value = weight.const_value
             graph.register_initializer(value)

@@ -26,10 +26,11 @@ def remove_noops(model: ir.Model) -> bool:
 
         x -> Identity -> y -> A        x -> A
 
-    1. Always: Identity; Dropout in inference; Sum, Max, Min, Mean and Concat of one input.
+    1. Always: Identity; Dropout in inference; Sum, Max, Min and Mean of one input; Concat of one input that
+       has elements.
     2. By type: Cast and CastLike to the type that the input has.
     3. By shape: Reshape, Flatten, Squeeze, Unsqueeze and Expand whose output has the shape of the input;
-       Slice and Resize too, where the sizes leave nothing to choose.
+       Slice, Split and Resize too, where the sizes leave nothing to choose.
     4. By value: Transpose that keeps the order, Pad and Tile of nothing, Add and Sub of 0, Mul and Div by 1,
        Pow 1, pools of one element.
     5. A node between a graph input, initializer or other output and a graph output stays as an Identity.
@@ -69,6 +70,14 @@ def _always(node: ir.Node) -> ir.Value | None:
 
 def _only_input(node: ir.Node) -> ir.Value | None:
     return node.inputs[0] if len(node.inputs) == 1 else None
+
+
+def _concat(node: ir.Node) -> ir.Value | None:
+    """The only input that is not empty along the axis."""
+    shapes = [shape_of(value) for value in node.inputs]
+    axis = attribute(node, "axis")
+    full = [value for value, shape in zip(node.inputs, shapes, strict=True) if shape is None or shape[axis]]
+    return full[0] if len(full) == 1 else None
 
 
 def _dropout(node: ir.Node) -> ir.Value | None:
@@ -165,7 +174,7 @@ _CHECKS: dict[str, Check] = {
     "AveragePool": _pool,
     "Cast": _same_type,
     "CastLike": _same_type,
-    "Concat": _only_input,
+    "Concat": _concat,
     "Div": _neutral(1, commutes=False),
     "Dropout": _dropout,
     "Expand": _same_shape,
@@ -181,6 +190,7 @@ _CHECKS: dict[str, Check] = {
     "Reshape": _same_shape,
     "Resize": _resize,
     "Slice": _slice,
+    "Split": _same_shape,
     "Squeeze": _same_shape,
     "Sub": _neutral(0, commutes=False),
     "Sum": _only_input,

@@ -16,6 +16,9 @@ from toolchain.converters.graph.rewrite import (
     insert_before,
     is_op,
     remove,
+    required,
+    set_attributes,
+    set_inputs,
     shape_and_type,
     shape_of,
 )
@@ -42,8 +45,8 @@ def unpack_sequences(model: ir.Model) -> bool:
         uses = node.outputs[0].uses()
         if not uses or node.outputs[0].is_graph_output() or not all(_is_readable(use.node) for use in uses):
             continue
-        members = list(node.inputs) if node.op_type == "SequenceConstruct" else _split(node)
-        if members is None or any(member is None or shape_of(member) is None for member in members):
+        members = _members(node)
+        if members is None or any(shape_of(member) is None for member in members):
             continue
         for use in uses:
             _read(use.node, members)
@@ -56,6 +59,12 @@ def _is_readable(node: ir.Node) -> bool:
     if is_op(node, "SequenceAt"):
         return constant(node.inputs[1]) is not None
     return is_op(node, "SequenceLength", "ConcatFromSequence")
+
+
+def _members(node: ir.Node) -> list[ir.Value] | None:
+    if node.op_type == "SplitToSequence":
+        return _split(node)
+    return [required(node, index) for index in range(len(node.inputs))]
 
 
 def _split(node: ir.Node) -> list[ir.Value] | None:
@@ -135,8 +144,5 @@ def _with_axis(node: ir.Node, member: ir.Value, axis: int) -> ir.Value:
 def _become(node: ir.Node, op_type: str, inputs: list[ir.Value], **attributes: int) -> None:
     node.op_type = op_type
     node.attributes.clear()
-    for name, value in attributes.items():
-        node.attributes[name] = ir.convenience.convert_attribute(name, value)
-    node.resize_inputs(len(inputs))
-    for index, value in enumerate(inputs):
-        node.replace_input_with(index, value)
+    set_attributes(node, **attributes)
+    set_inputs(node, inputs)

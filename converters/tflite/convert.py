@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from toolchain.converters.graph import clean
+from toolchain.converters.graph.expand_functions import expand_functions
 from toolchain.converters.graph.flatten_channels_last import flatten_channels_last
 from toolchain.converters.tflite.flatbuffer import serialize
 from toolchain.converters.tflite.float16 import store_float16
@@ -75,6 +77,8 @@ def convert(
         )
     if layout not in LAYOUTS:
         raise UsageError(f"unknown layout '{layout}'", f"use {' or '.join(LAYOUTS)}")
+    while expand_functions(model, kept=handlers()):
+        clean(model)
     if layout == "nhwc":
         flatten_channels_last(model)
     lowering = Lowering()

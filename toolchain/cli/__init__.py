@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from toolchain.errors import ToolchainError
+from toolchain.errors import ToolchainError, UsageError
 
 COMMANDS = {
     "export": "Convert a network, run every file written, compare, and only then keep it.",
@@ -72,6 +72,16 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
+def file_error(error: OSError) -> ToolchainError:
+    """What the operating system refused, as a known error; the traceback stays reachable."""
+    known = UsageError(
+        f"'{error.filename}': {error.strerror}" if error.filename else str(error),
+        "check the path, its permissions and the room on the disk",
+    )
+    known.__cause__ = error
+    return known
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; known errors are shown, never raised."""
     command = typer.main.get_command(app)
@@ -81,6 +91,10 @@ def run(arguments: list[str] | None = None) -> int:
         from toolchain.cli.output import show_error
 
         return show_error(error)
+    except OSError as error:
+        from toolchain.cli.output import show_error
+
+        return show_error(file_error(error))
     except CommandLineError as error:  # type: ignore[misc]
         error.show()  # type: ignore[attr-defined]
         return int(error.exit_code)  # type: ignore[attr-defined]

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli import shapes
-from toolchain.cli.output import note, on_terminal, say, show_json, show_stage, show_table
+from toolchain.cli.output import (
+    foreign_prints_aside,
+    note,
+    on_terminal,
+    say,
+    show_json,
+    show_stage,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from toolchain.spec import Artifact
@@ -41,7 +49,7 @@ def export(
     from toolchain.export import DEFAULT_FORMATS, ExportOptions, export_source
     from toolchain.source import resolve
 
-    with show_stage(on_terminal() and not as_json) as progress:
+    with foreign_prints_aside(), show_stage(on_terminal() and not as_json) as progress:
         progress("network")
         source = resolve(model, weights, shapes.parse_shapes(input_shape))
         if not source.trained and not as_json:
@@ -83,6 +91,5 @@ def _show(artifacts: list[Artifact]) -> None:
     show_table("", columns, rows)
     parity = artifacts[0].parity
     assert parity is not None
-    say(
-        f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples, after loading from disk"
-    )
+    compared = f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples"
+    say(f"{compared}, after loading from disk")

@@ -24,7 +24,8 @@ def inspect(
         show_json(found.as_json())
         return
     say(f"{file}: {found.format}, {found.bytes / 1000:,.0f} kB")
-    say(f"{found.parameters:,} parameters, {found.macs / 1e6:,.1f} million multiply-adds")
+    macs = "an unknown number of" if found.macs is None else f"{found.macs / 1e6:,.1f} million"
+    say(f"{found.parameters:,} parameters, {macs} multiply-adds")
     tensors = [("input", t) for t in found.inputs] + [("output", t) for t in found.outputs]
     show_table(
         "",

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
@@ -50,6 +50,13 @@ def show_table(
     if not console.is_terminal:
         console.width = 200
     console.print(table, markup=False)
+
+
+@contextmanager
+def foreign_prints_aside() -> Iterator[None]:
+    """What a user's network prints goes to standard error: standard output holds results only."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager

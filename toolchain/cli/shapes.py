@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from toolchain.errors import UsageError
 
+# TFLite keeps sizes in 32 bits.
+LARGEST = 2**31 - 1
 HELP = "Shape of the input, 1,3,224,224; NAME=SHAPE for one of several, repeatable."
 
 
@@ -27,15 +29,16 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | tuple[
             raise UsageError(
                 f"--input-shape '{text}' does not say which input", "write NAME=1,3,224,224 for each"
             )
+        if name in named:
+            raise UsageError(f"--input-shape is given twice for '{name}'", "give one shape for each input")
         named[name] = _shape(shape)
     return named
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
+    parts = [part.strip() for part in text.split(",")]
+    plain = all(part.isascii() and part.isdigit() for part in parts)
+    sizes = tuple(int(part) for part in parts) if plain else ()
+    if not sizes or min(sizes) < 1 or max(sizes) > LARGEST:
         raise UsageError(f"--input-shape '{text}' is not a list of positive integers", "write 1,3,224,224")
     return sizes

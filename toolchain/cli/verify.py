@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import shapes
-from toolchain.cli.output import say, show_json, show_table
-from toolchain.errors import ParityError
+from toolchain.cli.output import foreign_prints_aside, say, show_json, show_table
+from toolchain.errors import ParityError, UsageError
 
 
 def verify(
@@ -26,8 +26,14 @@ def verify(
     from toolchain.source import resolve
     from toolchain.verify import verify as verify_file
 
-    source = resolve(against, weights, shapes.parse_shapes(input_shape))
-    verdicts = [verify_file(path, source, calibration, samples) for path in artifacts]
+    with foreign_prints_aside():
+        source = resolve(against, weights, shapes.parse_shapes(input_shape))
+        if not source.trained:
+            raise UsageError(
+                f"'{against}' ships no weights, so that there is nothing to compare with",
+                "give those that the file was made from with --weights",
+            )
+        verdicts = [verify_file(path, source, calibration, samples) for path in artifacts]
     if as_json:
         show_json(
             [

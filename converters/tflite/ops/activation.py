@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+from numpy.polynomial import Chebyshev, Polynomial
 
 from toolchain.converters.tflite.layout import (
     NodeLayout,
@@ -26,6 +27,13 @@ from toolchain.converters.tflite.program import Op, Tensor
 MISH_SATURATION = 20.0
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
 PRELU_AXES = 4
+# 2 * atanh(s) / s as a polynomial in s * s up to 1 / 9, to the resolution of float32.
+ATANH_SERIES = [
+    float(coefficient)
+    for coefficient in Chebyshev.interpolate(lambda t: 2 * np.arctanh(np.sqrt(t)) / np.sqrt(t), 4, [0, 1 / 9])
+    .convert(kind=Polynomial)
+    .coef
+]
 
 
 def _require_float(context: NodeContext) -> None:
@@ -186,7 +194,20 @@ def hard_sigmoid(context: NodeContext) -> None:
 def softplus(context: NodeContext) -> None:
     """Softplus: max(x, 0) + log(1 + exp(-|x|)), which overflows for no x."""
     x = _floats(context)
-    (x.relu() + ((x.magnitude() * -1).exp() + 1).unary(Op.LOG)).store()
+    (x.relu() + _log_of_one_more((x.magnitude() * -1).exp())).store()
+
+
+def _log_of_one_more(u: Expression) -> Expression:
+    """log(1 + u) for u from 0 to 1 with all its digits: 2 * atanh(s), where s = u / (u + 2) is at most 1 / 3.
+
+    A logarithm near 1 loses the digits of a small u, and XNNPACK's half of them even for the rounded sum.
+    """
+    s = u / (u + 2)
+    t = s * s
+    series = t * ATANH_SERIES[-1]
+    for coefficient in ATANH_SERIES[-2:0:-1]:
+        series = (series + coefficient) * t
+    return s * (series + ATANH_SERIES[0])
 
 
 @lowers("Softsign", layout=elementwise)

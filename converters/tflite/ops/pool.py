@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.converters.tflite.layout import is_constant, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
+from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.ops.window import (
     SAME,
     VALID,
@@ -25,6 +26,7 @@ from toolchain.converters.tflite.program import Op, Tensor
 
 NEVER_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt")
 DILATED_DEPTHWISE_VERSION = 2
+BYTES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,43 +38,34 @@ class Plane:
         window: over H and W, with just the padding that the outputs read.
         sizes: output height and width.
         counted: how much padding (before, after) of H and of W an average counts as zeros.
-        last: whether the result is the node's output as it is.
     """
 
     shape: tuple[int, ...]
     window: Window
     sizes: tuple[int, ...]
     counted: tuple[tuple[int, int], ...]
-    last: bool
-
-    def output(self, context: NodeContext, x: Tensor) -> Tensor:
-        """The tensor for the result."""
-        shape = (self.shape[0], *self.sizes, self.shape[3])
-        return context.output() if self.last else context.temp(shape, x.dtype, "pooled")
-
-    def between(self, context: NodeContext, x: Tensor, suffix: str) -> Tensor:
-        """A tensor of the result's shape that is not the result yet."""
-        return context.temp((self.shape[0], *self.sizes, self.shape[3]), x.dtype, suffix)
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Input height and width."""
         return self.shape[1:3]
 
+    @property
+    def result(self) -> tuple[int, ...]:
+        """The result's (N, H, W, C)."""
+        return (self.shape[0], *self.sizes, self.shape[3])
+
 
 def pool(context: NodeContext, lower: Callable[[NodeContext, Tensor, Plane], Tensor]) -> None:
     """Pool over one to three axes with a function that pools over two; all poolings here are separable."""
     lengths = spatial_lengths(context, 3)
     window = window_of(context, context.ints("kernel_shape", ()), lengths)
-    sizes = context.out_shape()[2:]
-    _check(window, lengths, sizes, bool(context.int("ceil_mode", 0)))
+    size = context.out_shape()
+    _check(window, lengths, size[2:], bool(context.int("ceil_mode", 0)))
     x = context.input()
-    for plane in _planes(context, window, lengths, sizes):
-        if x.shape != plane.shape:
-            x = context.reshape(x, plane.shape, "plane")
-        x = lower(context, x, plane)
-    if len(lengths) != 2:
-        context.reshape_to_output(x)
+    for plane in _planes(context, window, lengths, size[2:]):
+        x = lower(context, steps.reshape(context, x, plane.shape), plane)
+    steps.store(context, steps.reshape(context, x, [size[axis] for axis in context.perm]))
 
 
 def _check(window: Window, lengths: tuple[int, ...], sizes: tuple[int, ...], ceil: bool) -> None:
@@ -101,24 +94,25 @@ def _planes(
     n, c = context.shape()[:2]
     none = (0, 0)
     if len(lengths) == 1:
-        yield Plane((n, 1, *lengths, c), window.row(), (1, *sizes), (none, counted[0]), False)
+        yield Plane((n, 1, *lengths, c), window.row(), (1, *sizes), (none, counted[0]))
     elif len(lengths) == 2:
-        yield Plane((n, *lengths, c), window, sizes, tuple(counted), True)
+        yield Plane((n, *lengths, c), window, sizes, tuple(counted))
     else:
         depth, height, width = lengths
         area = height * width
         column = window.axes(0).column()
-        yield Plane((n, depth, area, c), column, (sizes[0], area), (counted[0], none), False)
+        yield Plane((n, depth, area, c), column, (sizes[0], area), (counted[0], none))
         rest = window.axes(1, 2)
-        yield Plane((n * sizes[0], height, width, c), rest, sizes[1:], tuple(counted[1:]), False)
+        yield Plane((n * sizes[0], height, width, c), rest, sizes[1:], tuple(counted[1:]))
 
 
-def _pool_2d(context: NodeContext, code: int, x: Tensor, plane: Plane, padding: int, y: Tensor) -> Tensor:
+def _pool_2d(context: NodeContext, code: int, x: Tensor, plane: Plane, padding: int) -> Tensor:
     options = schema.Pool2DOptionsT()
     options.padding = padding
     options.strideH, options.strideW = plane.window.strides
     options.filterHeight, options.filterWidth = plane.window.kernel
-    return context.emit(code, [x], y, options, 2 if x.dtype == np.int8 else 1)
+    made = context.temp(plane.result, x.dtype, "pooled")
+    return context.emit(code, [x], made, options, BYTES_VERSION if x.dtype == np.int8 else 1)
 
 
 @lowers("MaxPool", layout=spatial)
@@ -135,14 +129,30 @@ def max_pool(context: NodeContext) -> None:
 def _max_plane(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
     window = plane.window
     if not window.dilated and window.is_same(plane.lengths):
-        return _pool_2d(context, Op.MAX_POOL_2D, x, plane, SAME, plane.output(context, x))
+        return _pool_2d(context, Op.MAX_POOL_2D, x, plane, SAME)
     value = None
     if window.padded and not _never_negative(context.onnx(0)):
         value = -np.inf if x.dtype == np.float32 else np.iinfo(x.dtype).min
     x = pad_channels_last(context, x, window.begin, window.end, value)
-    if window.dilated:
-        return _max_of_taps(context, x, plane)
-    return _pool_2d(context, Op.MAX_POOL_2D, x, plane, VALID, plane.output(context, x))
+    if not window.dilated:
+        return _pool_2d(context, Op.MAX_POOL_2D, x, plane, VALID)
+    for axis in (0, 1):
+        taps = [_tap(context, x, plane, axis, tap) for tap in range(window.kernel[axis])]
+        x = taps[0]
+        for tap in taps[1:]:
+            x = steps.binary(context, Op.MAXIMUM, x, tap)
+    return x
+
+
+def _tap(context: NodeContext, x: Tensor, plane: Plane, axis: int, tap: int) -> Tensor:
+    """What the windows of a dilated pool hold at one place along an axis."""
+    window, size, place = plane.window, plane.sizes[axis], axis + 1
+    begin, end, stride = [0, 0, 0, 0], list(x.shape), [1, 1, 1, 1]
+    begin[place], stride[place] = tap * window.dilations[axis], window.strides[axis]
+    end[place] = begin[place] + (size - 1) * stride[place] + 1
+    bounds = [context.int_const(v, name) for v, name in ((begin, "begin"), (end, "end"), (stride, "strides"))]
+    shape = [*x.shape[:place], size, *x.shape[place + 1 :]]
+    return steps.emit(context, Op.STRIDED_SLICE, [x, *bounds], shape)
 
 
 def _never_negative(value: ir.Value) -> bool:
@@ -156,37 +166,6 @@ def _never_negative(value: ir.Value) -> bool:
     return node.op_type in NEVER_NEGATIVE
 
 
-def _max_of_taps(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
-    """A dilated pool: MAXIMUM of strided slices, one axis after the other."""
-    window = plane.window
-    for axis in (0, 1):
-        size = plane.sizes[axis]
-        shape = tuple(size if place == axis + 1 else length for place, length in enumerate(x.shape))
-        taps = []
-        for tap in range(window.kernel[axis]):
-            begin = [0, 0, 0, 0]
-            begin[axis + 1] = tap * window.dilations[axis]
-            end = list(x.shape)
-            end[axis + 1] = begin[axis + 1] + (size - 1) * window.strides[axis] + 1
-            steps = [1, 1, 1, 1]
-            steps[axis + 1] = window.strides[axis]
-            bounds = [
-                context.int_const(v, name) for v, name in ((begin, "begin"), (end, "end"), (steps, "steps"))
-            ]
-            made = context.temp(shape, x.dtype, "tap")
-            version = 2 if x.dtype == np.int8 else 1
-            taps.append(
-                context.emit(Op.STRIDED_SLICE, [x, *bounds], made, schema.StridedSliceOptionsT(), version)
-            )
-        x = taps[0]
-        for index, tap in enumerate(taps[1:], 2):
-            final = axis == 1 and index == len(taps)
-            made = plane.output(context, x) if final else context.temp(shape, x.dtype, "maximum")
-            version = 2 if x.dtype == np.int8 else 1
-            x = context.emit(Op.MAXIMUM, [x, tap], made, schema.MaximumMinimumOptionsT(), version)
-    return x
-
-
 @lowers("AveragePool", layout=spatial)
 def average_pool(context: NodeContext) -> None:
     """AveragePool, padding counted or not."""
@@ -196,22 +175,18 @@ def average_pool(context: NodeContext) -> None:
 def _average_plane(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
     """AVERAGE_POOL_2D: SAME leaves padding out; else zeros are padded, and a factor corrects."""
     window = plane.window
-    counts = _counts(plane)
-    inside = _counts(Plane(plane.shape, window, plane.sizes, ((0, 0), (0, 0)), plane.last))
+    counts, inside = _counts(plane), _counts(replace(plane, counted=((0, 0), (0, 0))))
     if not window.dilated and window.is_same(plane.lengths) and (counts == inside).all():
-        return _pool_2d(context, Op.AVERAGE_POOL_2D, x, plane, SAME, plane.output(context, x))
+        return _pool_2d(context, Op.AVERAGE_POOL_2D, x, plane, SAME)
     x = pad_channels_last(context, x, window.begin, window.end)
-    factor = prod(window.kernel) / counts
-    exact = bool((factor == 1).all())
-    y = plane.output(context, x) if exact else plane.between(context, x, "average")
     if window.dilated:
-        _weigh(context, x, plane, 1 / prod(window.kernel), y)
+        y = _weigh(context, x, plane, 1 / prod(window.kernel))
     else:
-        _pool_2d(context, Op.AVERAGE_POOL_2D, x, plane, VALID, y)
-    if exact:
+        y = _pool_2d(context, Op.AVERAGE_POOL_2D, x, plane, VALID)
+    factor = (prod(window.kernel) / counts).astype(np.float32)
+    if (factor == 1).all():
         return y
-    correction = context.const(factor.astype(np.float32)[None, :, :, None], "correction")
-    return context.emit(Op.MUL, [y, correction], plane.output(context, x), schema.MulOptionsT())
+    return steps.binary(context, Op.MUL, y, context.const(factor[None, :, :, None], "correction"))
 
 
 def _counts(plane: Plane) -> np.ndarray:
@@ -225,7 +200,7 @@ def _counts(plane: Plane) -> np.ndarray:
     return along[0][:, None] * along[1][None, :]
 
 
-def _weigh(context: NodeContext, x: Tensor, plane: Plane, weight: float, y: Tensor) -> Tensor:
+def _weigh(context: NodeContext, x: Tensor, plane: Plane, weight: float) -> Tensor:
     """The sum over each window times a weight: a depthwise convolution with equal weights."""
     channels = plane.shape[3]
     options = schema.DepthwiseConv2DOptionsT()
@@ -236,70 +211,65 @@ def _weigh(context: NodeContext, x: Tensor, plane: Plane, weight: float, y: Tens
     kernel = np.full((1, *plane.window.kernel, channels), weight, np.float32)
     inputs = [x, context.const(kernel, "weights"), context.const(np.zeros(channels, np.float32), "bias")]
     version = DILATED_DEPTHWISE_VERSION if max(plane.window.dilations) > 1 else 1
-    return context.emit(Op.DEPTHWISE_CONV_2D, inputs, y, options, version)
+    made = context.temp(plane.result, x.dtype, "sums")
+    return context.emit(Op.DEPTHWISE_CONV_2D, inputs, made, options, version)
 
 
 @lowers("LpPool", layout=spatial)
 def lp_pool(context: NodeContext) -> None:
-    """LpPool with p of 1 or 2: the windows' sums of magnitudes, or the root of the sums of squares."""
-    root = _norm(context)
+    """LpPool: the root of the windows' sums of powers."""
+    p = _norm(context)
 
     def plane_of(context: NodeContext, x: Tensor, plane: Plane) -> Tensor:
-        made = context.temp(x.shape, x.dtype, "power")
-        x = _power(context, x, root, made)
-        x = pad_channels_last(context, x, plane.window.begin, plane.window.end)
-        if not root:
-            return _weigh(context, x, plane, 1, plane.output(context, x))
-        y = _weigh(context, x, plane, 1, plane.between(context, x, "sum"))
-        return context.emit(Op.SQRT, [y], plane.output(context, x))
+        x = pad_channels_last(context, _power(context, x, p), plane.window.begin, plane.window.end)
+        return _root(context, _weigh(context, x, plane, 1), p)
 
     pool(context, plane_of)
 
 
-def _norm(context: NodeContext) -> bool:
-    """Whether the norm is Euclidean."""
+def _norm(context: NodeContext) -> int:
     p = context.int("p", 2)
-    if p not in (1, 2):
-        raise Refused(f"p={p}", "use p=1 or p=2")
-    return p == 2
+    if p < 1:
+        raise Refused(f"p={p}", "use a p of 1 or more")
+    return p
 
 
-def _power(context: NodeContext, x: Tensor, square: bool, y: Tensor) -> Tensor:
-    if square:
-        return context.emit(Op.MUL, [x, x], y, schema.MulOptionsT())
-    return context.emit(Op.ABS, [x], y, schema.AbsOptionsT())
+def _power(context: NodeContext, x: Tensor, p: int) -> Tensor:
+    """|x| to the power of p."""
+    if p == 2:
+        return steps.binary(context, Op.MUL, x, x)
+    x = steps.unary(context, Op.ABS, x)
+    return x if p == 1 else steps.binary(context, Op.POW, x, p)
 
 
-def _reduce(context: NodeContext, code: int, x: Tensor, y: Tensor) -> Tensor:
+def _root(context: NodeContext, x: Tensor, p: int) -> Tensor:
+    if p == 2:
+        return steps.unary(context, Op.SQRT, x)
+    return x if p == 1 else steps.binary(context, Op.POW, x, 1 / p)
+
+
+def _reduce(context: NodeContext, code: int, x: Tensor) -> Tensor:
     """Reduce the spatial axes of (N, spatial..., C), which stay with length 1."""
-    options = schema.ReducerOptionsT()
-    options.keepDims = True
-    return context.emit(code, [x, context.int_const(range(1, len(x.shape) - 1), "axes")], y, options)
+    return steps.reduce(context, code, x, range(1, len(x.shape) - 1), True)
 
 
 @lowers("GlobalAveragePool", layout=spatial)
 def global_average_pool(context: NodeContext) -> None:
     """GlobalAveragePool: MEAN over the spatial axes."""
     spatial_lengths(context, 3)
-    _reduce(context, Op.MEAN, context.input(), context.output())
+    steps.store(context, _reduce(context, Op.MEAN, context.input()))
 
 
 @lowers("GlobalMaxPool", layout=spatial)
 def global_max_pool(context: NodeContext) -> None:
     """GlobalMaxPool: REDUCE_MAX over the spatial axes."""
     spatial_lengths(context, 3)
-    _reduce(context, Op.REDUCE_MAX, context.input(), context.output())
+    steps.store(context, _reduce(context, Op.REDUCE_MAX, context.input()))
 
 
 @lowers("GlobalLpPool", layout=spatial)
 def global_lp_pool(context: NodeContext) -> None:
-    """GlobalLpPool with p of 1 or 2."""
+    """GlobalLpPool: the root of the sum of powers."""
     spatial_lengths(context, 3)
-    root = _norm(context)
-    x = context.input()
-    x = _power(context, x, root, context.temp(x.shape, x.dtype, "power"))
-    y = context.output()
-    total = context.temp(y.shape, x.dtype, "sum") if root else y
-    _reduce(context, Op.SUM, x, total)
-    if root:
-        context.emit(Op.SQRT, [total], y)
+    p = _norm(context)
+    steps.store(context, _root(context, _reduce(context, Op.SUM, _power(context, context.input(), p)), p))

@@ -35,7 +35,9 @@ def resized(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
 def resize(context: NodeContext) -> None:
     """Resize: nearest, linear and cubic, in every coordinate mode."""
     mode = context.string("mode", "nearest")
-    samplings = [s for s in _samplings(context) if s.size != s.length or s.scale != 1 or s.outside().any()]
+    samplings = _samplings(context)
+    _refuse_disputed(context, samplings)
+    samplings = [s for s in samplings if s.size != s.length or s.mode == "tf_crop_and_resize"]
     if not samplings:
         context.alias(context.input())
     elif mode == "nearest":
@@ -44,6 +46,23 @@ def resize(context: NodeContext) -> None:
         _interpolate(context, samplings, mode)
     else:
         raise Refused(f"mode '{mode}' is unknown", "use nearest, linear or cubic")
+
+
+def _refuse_disputed(context: NodeContext, samplings: Sequence[Sampling]) -> None:
+    """Refuse that in which ONNX's own reference and ONNX Runtime do not agree."""
+    mode = context.string("coordinate_transformation_mode", "half_pixel")
+    parted = [sampling for sampling in samplings if not sampling.whole]
+    wide = context.string("mode", "nearest") == "cubic" or context.int("antialias", 0)
+    what = ""
+    if context.shape() == context.out_shape() and (parted or mode == "tf_crop_and_resize"):
+        what = "resampling to the same size"
+    elif mode in ("align_corners", "tf_crop_and_resize") and parted:
+        what = f"scale {parted[0].scale:g} of length {parted[0].length}"
+    elif mode == "pytorch_half_pixel" and wide and any(s.size == 1 < s.length for s in samplings):
+        what = "cubic or antialiased resampling to length 1"
+    if what:
+        hint = "give sizes instead of scales, or use half_pixel"
+        raise Refused(f"{what} with '{mode}', on which runtimes disagree", hint)
 
 
 def _samplings(context: NodeContext) -> list[Sampling]:

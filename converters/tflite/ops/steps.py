@@ -366,11 +366,22 @@ def reduce(context: NodeContext, code: Any, x: Tensor, axes: Collection[int], ke
     made = shape
     if len(x.shape) > BROADCAST_AXES:
         runs = fold_axes(x.shape, axes, together=True)
+        if len(runs) > MOST_AXES:
+            return _reduce_one_by_one(context, code, x, [run for run in runs if run[0] in axes], shape)
         y = reshape(context, y, [prod(x.shape[axis] for axis in run) for run in runs])
         over = [place for place, run in enumerate(runs) if run[0] in axes]
         made = [size for place, size in enumerate(y.shape) if place not in over]
         options.keepDims = False
-        if len(y.shape) > MOST_AXES:
-            raise Refused(f"a reduction over {len(over)} parted axes", "reduce over one axis after the other")
     y = emit(context, code, [y, context.int_const(over, "axes")], made, dtype, options)
     return cast(context, reshape(context, y, shape), x.dtype)
+
+
+def _reduce_one_by_one(
+    context: NodeContext, code: Any, x: Tensor, runs: Sequence[Sequence[int]], shape: Sequence[int]
+) -> Tensor:
+    """A reduction over many parted axes; means of integers, which are rounded, cannot be taken in turns."""
+    if code == Op.MEAN and x.dtype != np.float32:
+        raise Refused(f"{context.node.op_type} of {x.dtype} over {len(runs)} parted axes", "cast to float32")
+    for run in runs:
+        x = reduce(context, code, x, run, keep=True)
+    return reshape(context, x, shape)

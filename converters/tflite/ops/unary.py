@@ -92,9 +92,9 @@ def abs_(context: NodeContext) -> None:
 
 @lowers("Sign", layout=elementwise)
 def sign(context: NodeContext) -> None:
-    """Sign; of int64, for which there is no SIGN, the difference of two comparisons."""
+    """Sign; of integers that need int64, for which there is no SIGN, the difference of two comparisons."""
     x = context.input()
-    if x.dtype != np.int64:
+    if x.dtype not in (np.int64, np.uint32):
         _unary(context, Op.SIGN)
         return
     above, below = (steps.binary(context, code, x, 0) for code in (Op.GREATER, Op.LESS))

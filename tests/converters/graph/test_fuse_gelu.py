@@ -89,7 +89,9 @@ def test_a_value_in_between_that_others_read_stays(graphs):
     [
         pytest.param(17, "", id="too old"),
         pytest.param(
-            18, "q = AveragePool<kernel_shape=[2,2], ceil_mode=1>(r)", id="a node that opset 19 changed"
+            18,
+            "q = AveragePool<kernel_shape=[2,2], ceil_mode=1, count_include_pad=1>(r)",
+            id="a node that opset 19 changed",
         ),
         pytest.param(18, 'q = GridSample<mode="bilinear">(r, g)', id="a node that opset 20 changed"),
     ],
@@ -104,3 +106,13 @@ def test_graphs_that_cannot_hold_a_gelu_stay(graphs, opset, other):
     model = graphs.judge(BOTH, before)
     assert "Gelu" not in graphs.ops(model)
     assert model.opset_imports[""] == opset
+
+
+def test_the_change_of_opset_leaves_other_nodes_as_they_are(graphs):
+    constants = {name: np.array(CONSTANTS[name], np.float32) for name in ("half", "one", "root2")}
+    other = "q = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], ceil_mode=1>(r)"
+    ends = "float[3] y, float[1,1,?,?] q"
+    before = graphs.build(
+        f"(float[3] x, float[1,1,6,6] r) => ({ends}) {{ {ERF[0]} {other} }}", 18, **constants
+    )
+    graphs.judge(BOTH, before, {"Gelu": 1, "AveragePool": 1})

@@ -65,7 +65,7 @@ def test_a_truncated_file_is_refused(tmp_path, convolution, share):
     path = write(tmp_path, convolution)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UnsupportedError, match="truncated or corrupt|not a valid"):
+    with pytest.raises(UnsupportedError, match=r"truncated or corrupt|not a valid"):
         load_onnx(path)
 
 
@@ -90,19 +90,25 @@ def test_damaged_files_never_crash(tmp_path, convolution, data):
         clean(load_onnx(path, (1, 3, 6, 6)))
 
 
-BROKEN = [
-    ("wrong size of a weight", lambda m: setattr(m.graph.initializer[0], "raw_data", bytes(40)), "initializer 'w' is corrupt"),
-    ("no weight", lambda m: m.graph.initializer[0].ClearField("raw_data"), "not a valid ONNX model: TensorProto"),
-    ("no opset", lambda m: m.ClearField("opset_import"), "not a valid ONNX model"),
-    ("an output that nothing computes", lambda m: m.graph.node[0].output.__setitem__(0, "z"), "not a valid|contradicts"),
-    ("an input that nothing computes", lambda m: m.graph.node[0].input.__setitem__(0, "z"), "not a valid"),
-    ("an unknown attribute", lambda m: m.graph.node[0].attribute.append(helper.make_attribute("extra", 1)),
-     "not a valid ONNX model"),
-    ("an operator that does not exist", lambda m: setattr(m.graph.node[0], "op_type", "Nonsense"), "Nonsense"),
-]  # fmt: skip
+def rename(model, end: str) -> None:
+    getattr(model.graph.node[0], end)[0] = "z"
 
 
-@pytest.mark.parametrize(("damage", "message"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+BROKEN = {
+    "wrong size": (lambda m: setattr(m.graph.initializer[0], "raw_data", bytes(40)), "'w' is corrupt"),
+    "no weight": (lambda m: m.graph.initializer[0].ClearField("raw_data"), "not a valid .*: TensorProto"),
+    "no opset": (lambda m: m.ClearField("opset_import"), "not a valid ONNX model"),
+    "an output that nothing computes": (lambda m: rename(m, "output"), "not a valid|contradicts"),
+    "an input that nothing computes": (lambda m: rename(m, "input"), "not a valid ONNX model"),
+    "an unknown operator": (lambda m: setattr(m.graph.node[0], "op_type", "Nonsense"), "Nonsense"),
+    "an unknown attribute": (
+        lambda m: m.graph.node[0].attribute.append(helper.make_attribute("extra", 1)),
+        "not a valid ONNX model",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), BROKEN.values(), ids=BROKEN)
 def test_invalid_models_are_refused(tmp_path, convolution, damage, message):
     damage(convolution)
     with pytest.raises(UnsupportedError, match=message):

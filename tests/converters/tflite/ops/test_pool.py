@@ -30,6 +30,7 @@ MAX_ROWS = [
         (1, 2, 9, 7),
         {"MAXIMUM": 3},
     ),
+    ({"kernel_shape": [2, 1], "dilations": [2, 1], "strides": [1, 2]}, (1, 2, 6, 7), {"MAXIMUM": 1}),
     ({"kernel_shape": [1, 1], "strides": [2, 2]}, (1, 2, 5, 6), {"MAX_POOL_2D": 1}),
     ({"kernel_shape": [3], "strides": [2], "pads": [1, 1]}, (2, 3, 9), {"MAX_POOL_2D": 1}),
     ({"kernel_shape": [2], "dilations": [3]}, (2, 3, 9), {"MAXIMUM": 1}),
@@ -165,6 +166,7 @@ GLOBAL_ROWS = [
     ("GlobalMaxPool", {}, "REDUCE_MAX"),
     ("GlobalLpPool", {}, "SUM"),
     ("GlobalLpPool", {"p": 1}, "ABS"),
+    ("GlobalLpPool", {"p": 4}, "SUM"),
 ]
 
 
@@ -177,7 +179,7 @@ def test_global_pool(op_type, attributes, kernel, shape, check, make_node_model,
     assert "TRANSPOSE" not in made
 
 
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [1, 2, 3])
 @pytest.mark.parametrize(
     ("attributes", "shape"),
     [
@@ -199,8 +201,8 @@ REFUSED = [
         "ceil_mode",
     ),
     ("MaxPool", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}, "pads"),
-    ("LpPool", {"kernel_shape": [2, 2], "p": 3}, "p=3"),
-    ("GlobalLpPool", {"p": 4}, "p=4"),
+    ("LpPool", {"kernel_shape": [2, 2], "p": 0}, "p=0"),
+    ("GlobalLpPool", {"p": 0}, "p=0"),
 ]
 
 
