@@ -144,7 +144,7 @@ def _require_outputs(name: str, program: torch.export.ExportedProgram, output_na
             count += 1
     if count != len(output_names):
         raise UsageError(
-            f"{name} has {count} output(s) but {len(output_names)} name(s) were given: {', '.join(output_names)}",
+            f"{name} has {count} output(s), not {len(output_names)} as the names {', '.join(output_names)}",
             "name every output tensor once",
         )
 

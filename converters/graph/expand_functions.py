@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from toolchain.converters.graph.infer import has_subgraph, is_known
+from toolchain.converters.graph.infer import has_subgraph, is_known, missing_attributes
 from toolchain.converters.graph.rewrite import STANDARD, opset_version
 
 
@@ -119,7 +119,6 @@ def _make_left_out_outputs(node: ir.Node, body: onnx.FunctionProto) -> bool:
 def _spell_out(node: ir.Node, body: onnx.FunctionProto) -> None:
     """Add default attributes, which the body refers to, and the outputs behind the last one that is read."""
     schema = onnx.defs.get_schema(node.op_type, body.opset_import[0].version, STANDARD)
-    for name, attribute in schema.attributes.items():
-        if name not in node.attributes and attribute.default_value.type:
-            node.attributes[name] = ir.serde.deserialize_attribute(attribute.default_value)
+    for attribute in missing_attributes(node, schema):
+        node.attributes[attribute.name] = ir.serde.deserialize_attribute(attribute)
     node.resize_outputs(len(body.output))

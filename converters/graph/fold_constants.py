@@ -35,7 +35,7 @@ def fold_constants(model: ir.Model) -> bool:
     1. One walk in topological order, so that a chain folds in one go: where the shapes of a node's
        outputs are not known yet, they are inferred first.
     2. Shape and Size of a value of static shape are constants, whether or not the value is.
-    3. QuantizeLinear and DequantizeLinear stay: they carry the scales. Random operators stay.
+    3. QuantizeLinear and DequantizeLinear stay: they carry the scales. Random operators stay, and strings.
     4. A result is kept only if it takes no more memory than the node's inputs, or is small.
     5. A graph output must be computed by a node: a constant one gets an Identity.
 
@@ -110,7 +110,7 @@ def _constant_inputs(node: ir.Node) -> list[np.ndarray | None] | None:
         if array is None and node.op_type == "CastLike" and index == 1 and value is not None and value.dtype:
             # Only the type of this input matters; the network may compute it.
             array = np.empty(0, value.dtype.numpy())
-        if array is None and value is not None:
+        if value is not None and (array is None or array.dtype.kind in "OSU"):
             return None
         arrays.append(array)
     return arrays

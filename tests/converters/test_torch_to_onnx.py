@@ -256,7 +256,7 @@ REFUSED = [
     (Decomposition(), [IMAGE], ["y"], UnsupportedError, r"ONNX form of the operator aten\._linalg_svd"),
     (Counting(), [IMAGE], ["y"], UnsupportedError, "Counting changes its buffer 'calls'"),
     (Number(), [IMAGE], ["y"], UnsupportedError, "Number returns 3, which is not a tensor"),
-    (Pair(), [IMAGE], ["y"], UsageError, r"Pair has 2 output\(s\) but 1 name\(s\) were given: y"),
+    (Pair(), [IMAGE], ["y"], UsageError, r"Pair has 2 output\(s\), not 1 as the names y"),
     (Pair(), [IMAGE], ["y", "x"], UsageError, "tensor names are not unique: x, y, x"),
     (nn.Conv2d(3, 3, 1), [IMAGE], ["y"], UsageError, r"fails on .*\(x 1x4x8x8 float32\): .* 3 channels"),
     (nn.ReLU(), [IMAGE, Z], ["y"], UsageError, "ReLU fails on inputs of these shapes"),

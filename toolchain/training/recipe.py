@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,16 +111,14 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
         save_last=True,
         enable_version_counter=False,
     )
-    trainer = _trainer(options, best)
-    with warnings.catch_warnings():
-        # A single decoding process is what two cores need; Lightning advises more whatever the machine.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    with _quiet():
+        trainer = _trainer(options, best)
         trainer.fit(
             module,
             _loader(train, options, shuffle=True),
             _loader(validation, options, shuffle=False),
             ckpt_path=str(last) if options.resume else None,
+            weights_only=True,
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -129,6 +130,21 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
     card["calibration"] = _calibration(options, entry.spec, network)
     _write(options, network, card)
     return card
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice away; its errors come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _trainer(options: TrainOptions, checkpoint: ModelCheckpoint) -> lightning.Trainer:
@@ -185,7 +201,7 @@ def _card(
         "started_from": options.weights.name if options.weights else None,
         "parameters": sum(p.numel() for p in network.parameters()),
         "figures": {
-            "protocol": f"{len(validation)} validation pairs, {options.size} px, float32, empty previous mask",
+            "protocol": f"{len(validation)} validation pairs, {options.size} px, float32, no previous mask",
             "overall_f1": round(scores.overall, 2),
             "strict_f1": round(scores.strict, 2),
             "micro_f1_with_skin": round(scores.micro_with_skin, 2),

@@ -104,7 +104,8 @@ def prelu(context: NodeContext) -> None:
     if slope.data is not None and context.dtype() == np.float32 and 1 <= rank <= PRELU_AXES:
         # XNNPACK reads one slope for each channel, whatever the shape says.
         whole = np.broadcast_to(slope.data, (*slope.shape[:-1], x.tensor.shape[-1]))
-        context.emit(Op.PRELU, [x.tensor, context.const(whole, "slope")], context.output())
+        y = steps.emit(context, Op.PRELU, [x.tensor, context.const(whole, "slope")], x.tensor.shape)
+        steps.store(context, y)
         return
     (x.minimum(0) * Expression(context, slope) + x.maximum(0)).store()
 

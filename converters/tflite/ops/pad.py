@@ -21,8 +21,8 @@ Pads = list[tuple[int, int]]
 def pad(context: NodeContext) -> None:
     """Pad by constant amounts; negative ones cut elements off.
 
-    constant: PAD, PADV2 for a value other than zero. reflect: MIRROR_PAD. edge, wrap, and reflections
-    longer than the axis: GATHER with the places that the mode says.
+    constant: PAD, PADV2 for a value other than zero. reflect: MIRROR_PAD. edge and wrap: GATHER with the
+    places that the mode says.
     """
     mode = context.string("mode", "constant")
     if mode not in MODES:
@@ -100,7 +100,7 @@ def _constant(context: NodeContext, x: Tensor, pads: Pads, value: float) -> Tens
 
 def _repeat(context: NodeContext, x: Tensor, pads: Pads, mode: str) -> Tensor:
     """Padding with elements of the tensor itself."""
-    if mode == "reflect" and all(max(pair) < size for pair, size in zip(pads, x.shape, strict=True)):
+    if mode == "reflect":
         return _mirror(context, x, pads)
     for axis, pair in enumerate(pads):
         if pair != (0, 0):
@@ -110,6 +110,8 @@ def _repeat(context: NodeContext, x: Tensor, pads: Pads, mode: str) -> Tensor:
 
 
 def _mirror(context: NodeContext, x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+    if any(max(pair) >= size for pair, size in zip(pads, x.shape, strict=True) if max(pair)):
+        raise Refused("pads in mode 'reflect' that are as long as the axis", "pad less, or in mode 'edge'")
     dtype = steps.kernel_type(context, Op.MIRROR_PAD, x.dtype)
     options = schema.MirrorPadOptionsT()
     options.mode = schema.MirrorPadMode.REFLECT

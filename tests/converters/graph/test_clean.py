@@ -233,3 +233,31 @@ def test_foreign_nodes_of_known_shape_are_left_to_the_target(graphs):
     model = graphs.clean(before)
     assert graphs.ops(model) == {"Gelu": 1, "Neg": 1}
     graphs.assert_same(before, model)
+
+
+def test_a_quantized_network_stays_quantized(graphs):
+    text = """(float[1,2,6,6] x) => (float[1,3,6,6] y) {
+        q = QuantizeLinear(x, s, z)
+        d = DequantizeLinear(q, s, z)
+        v = DequantizeLinear<axis=0>(w, sw, zw)
+        b = DequantizeLinear(i, sb, zb)
+        c = Conv<pads=[1,1,1,1]>(d, v, b)
+        r = Relu(c)
+        t = QuantizeLinear(r, s, z)
+        y = DequantizeLinear(t, s, z)
+    }"""
+    before = graphs.build(
+        text,
+        s=np.array(0.05, np.float32),
+        z=np.array(0, np.int8),
+        w=RANDOM.integers(-127, 127, (3, 2, 3, 3)).astype(np.int8),
+        sw=np.array([0.01, 0.02, 0.03], np.float32),
+        zw=np.zeros(3, np.int8),
+        i=np.array([5, -7, 9], np.int32),
+        sb=np.array(0.001, np.float32),
+        zb=np.array(0, np.int32),
+    )
+    model = graphs.clean(before)
+    assert graphs.ops(model) == {"QuantizeLinear": 2, "DequantizeLinear": 4, "Conv": 1, "Relu": 1}
+    assert_form(model)
+    graphs.assert_same(before, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,6 +132,16 @@ def test_random_values_stay_random(graphs, op):
     )
     fold_constants(model)
     assert len(model.graph) == 2
+
+
+def test_strings_stay(graphs):
+    text = "(float[2] x) => (float[2] y, string[2] t) { y = Neg(x) t = Gather(s, i) }"
+    before = graphs.build(text, i=ints(1, 0))
+    strings = onnx.helper.make_tensor("s", onnx.TensorProto.STRING, [2], [b"a", b"b"])
+    before.graph.initializer.append(strings)
+    model = graphs.parse(before)
+    fold_constants(model)
+    assert graphs.ops(model) == {"Neg": 1, "Gather": 1}
 
 
 def test_a_constant_output_is_still_computed_by_a_node(graphs):

@@ -78,36 +78,46 @@ INEXACT = {
 }
 
 
-def all_sizes(make_model, length, lengths, **attributes):
-    """One model that resizes pictures of one height to every height."""
-    nodes, constants = [], {"roi": NO_ROI}
-    for size in lengths:
-        constants[f"sizes{size}"] = np.array([1, 1, size, 2], np.int64)
-        inputs = ["x", "roi", "", f"sizes{size}"]
-        nodes.append(helper.make_node("Resize", inputs, [f"y{size}"], name=f"n{size}", **attributes))
-    feeds = picture((1, 1, length, 3))
-    return make_model(nodes, feeds, [f"y{size}" for size in lengths], constants), feeds
+def every_size(make_model, sizes, **attributes):
+    """One model that resizes pictures of some heights to others.
+
+    Args:
+        make_model: fixture.
+        sizes: pairs (height, new height).
+        **attributes: of every Resize.
+    """
+    nodes, outputs, constants = [], [], {"roi": NO_ROI}
+    for before, after in sizes:
+        constants[f"to{after}"] = np.array([1, 1, after, 2], np.int64)
+        outputs.append(f"y{before}_{after}")
+        inputs = [f"x{before}", "roi", "", f"to{after}"]
+        nodes.append(
+            helper.make_node("Resize", inputs, outputs[-1:], name=f"n{before}_{after}", **attributes)
+        )
+    feeds = {f"x{before}": picture((1, 1, before, 3))["x"] for before in dict(sizes)}
+    return make_model(nodes, feeds, outputs, constants), feeds
+
+
+ALL_SIZES = [(before, after) for before in range(1, 10) for after in range(1, 13)]
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("mode", MODES)
 def test_nearest_of_every_size(mode, rounding, check, make_model):
-    for length in range(1, 10):
-        sizes = [size for size in range(1, 13) if (length, size) not in INEXACT.get((mode, rounding), ())]
-        attributes = {"coordinate_transformation_mode": mode, "nearest_mode": rounding, "mode": "nearest"}
-        model, feeds = all_sizes(make_model, length, sizes, **attributes)
-        check(model, feeds, rtol=0, atol=0, layouts=("nhwc",))
+    sizes = [pair for pair in ALL_SIZES if pair not in INEXACT.get((mode, rounding), ())]
+    attributes = {"coordinate_transformation_mode": mode, "nearest_mode": rounding, "mode": "nearest"}
+    model, feeds = every_size(make_model, sizes, **attributes)
+    check(model, feeds, rtol=0, atol=0, layouts=("nhwc",))
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
 def test_interpolation_of_every_size(kind, mode, check, make_model):
-    for length in range(1, 10):
-        attributes = {"coordinate_transformation_mode": mode, "mode": kind}
-        # To length 1 runtimes disagree.
-        least = 2 if mode == "pytorch_half_pixel" and kind == "cubic" else 1
-        model, feeds = all_sizes(make_model, length, range(least, 13), **attributes)
-        check(model, feeds, rtol=1e-4, atol=1e-5, layouts=("nhwc",))
+    # To length 1 runtimes disagree.
+    refused = mode == "pytorch_half_pixel" and kind == "cubic"
+    sizes = [pair for pair in ALL_SIZES if pair[1] > 1 or not refused]
+    model, feeds = every_size(make_model, sizes, coordinate_transformation_mode=mode, mode=kind)
+    check(model, feeds, rtol=1e-4, atol=1e-5, layouts=("nhwc",))
 
 
 SCALED = [

@@ -1,0 +1,238 @@
+"""`toolchain verify`: the right file passes, every wrong one is told apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain.cli import run
+from toolchain.spec import sidecar_path
+
+NETWORKS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, inputs=3):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, classes, 3, padding=1)
+
+    def forward(self, image):
+        print("a network that talks")
+        return self.conv(image)
+
+class Two(nn.Module):
+    def forward(self, left, right):
+        return left + right
+
+def five():
+    torch.manual_seed(0)
+    return Net(5)
+
+def other():
+    torch.manual_seed(1)
+    return Net(5)
+
+def seven():
+    return Net(7)
+
+def two():
+    return Two()
+"""
+SHAPE = ("--input-shape", "1,3,8,8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """net.py, and its network `five` as files."""
+    (tmp_path / "net.py").write_text(NETWORKS)
+    made = ["export", f"{tmp_path / 'net.py'}:five", *SHAPE, "-o", str(tmp_path)]
+    assert run([*made, "-f", "tflite", "-f", "onnx"]) == 0
+    assert run([*made, "-p", "fp16"]) == 0
+    return tmp_path
+
+
+def verify(folder: Path, name: str, network: str, *more: str) -> int:
+    return run(["verify", str(folder / name), "--against", f"{folder / 'net.py'}:{network}", *more])
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("five-fp32.tflite", "fp32"), ("five-fp16.tflite", "fp16"), ("five-fp32.onnx", "fp32")],
+)
+def test_right_file_passes_with_its_figures(name: str, precision: str, folder: Path, capsys) -> None:
+    capsys.readouterr()
+    assert verify(folder, name, "five", *SHAPE, "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["path"] == str(folder / name)
+    assert row["precision"] == precision
+    assert row["failures"] == []
+    assert row["parity"]["reference"] == "torch"
+    assert row["parity"]["samples"] == 4
+    assert float(row["parity"]["sqnr_db"]) >= {"fp32": 100, "fp16": 50}[precision]
+    assert row["parity"]["max_abs"] < {"fp32": 1e-5, "fp16": 1e-2}[precision]
+
+
+def test_table_says_what_was_compared(folder: Path, capsys) -> None:
+    assert verify(folder, "five-fp32.tflite", "five", *SHAPE, "--samples", "2") == 0
+    shown = capsys.readouterr().out
+    assert "passed" in shown
+    assert "compared with torch on 2 synthetic samples" in shown
+
+
+def test_file_of_other_weights_exits_with_4_and_its_figures(folder: Path, capsys) -> None:
+    assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 4
+    captured = capsys.readouterr()
+    assert "is below 80 dB" in captured.out
+    assert "'five-fp32.tflite': SQNR" in captured.err
+    assert "\nhint: " in captured.err
+    assert (folder / "five-fp32.tflite").is_file()
+
+
+def test_json_of_a_failure_is_whole(folder: Path, capsys) -> None:
+    capsys.readouterr()
+    assert verify(folder, "five-fp32.tflite", "other", *SHAPE, "--json") == 4
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["parity"]["sqnr_db"] < 20
+    assert row["parity"]["max_abs"] > 0.1
+    assert len(row["failures"]) == 1
+
+
+def test_one_wrong_file_of_several_is_named(folder: Path, capsys) -> None:
+    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
+    against = ["--against", f"{folder / 'net.py'}:five", *SHAPE, "--json"]
+    capsys.readouterr()
+    files = [str(folder / f"{name}-fp32.tflite") for name in ("five", "other")]
+    assert run(["verify", *files, *against]) == 4
+    captured = capsys.readouterr()
+    assert [bool(row["failures"]) for row in json.loads(captured.out)] == [False, True]
+    assert "1 of 2 file(s)" in captured.err
+    assert "'other-fp32.tflite'" in captured.err
+
+
+@pytest.mark.parametrize("name", ["five-fp32.tflite", "five-fp32.onnx"])
+def test_foreign_file_is_matched_by_shape(name: str, folder: Path) -> None:
+    sidecar_path(folder / name).unlink()
+    assert verify(folder, name, "five", *SHAPE) == 0
+    assert verify(folder, name, "other", *SHAPE) == 4
+
+
+def test_foreign_file_against_an_onnx_file(cnn: Path, tmp_path: Path) -> None:
+    assert run(["export", str(cnn), "-o", str(tmp_path)]) == 0
+    sidecar_path(tmp_path / "cnn-fp32.tflite").unlink()
+    assert run(["verify", str(tmp_path / "cnn-fp32.tflite"), "--against", str(cnn)]) == 0
+
+
+def conv_onnx(
+    path: Path, weight: np.ndarray, bias: np.ndarray, names: tuple[str, str], batch: object
+) -> Path:
+    graph = helper.make_graph(
+        [helper.make_node("Conv", [names[0], "w", "b"], [names[1]], pads=[1, 1, 1, 1])],
+        "g",
+        [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [batch, 5, 8, 8])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def test_foreign_names_and_a_dynamic_batch(folder: Path) -> None:
+    names: dict = {}
+    exec(NETWORKS, names)
+    with torch.no_grad():
+        weight, bias = (value.numpy().copy() for value in names["five"]().conv.parameters())
+    conv_onnx(folder / "mine.onnx", weight, bias, ("picture", "result"), "batch")
+    assert verify(folder, "mine.onnx", "five", *SHAPE) == 0
+    conv_onnx(folder / "mine.onnx", weight * 2, bias, ("picture", "result"), "batch")
+    assert verify(folder, "mine.onnx", "five", *SHAPE) == 4
+
+
+@pytest.mark.parametrize("with_sidecar", [True, False])
+@pytest.mark.parametrize(
+    ("network", "shapes", "message"),
+    [
+        ("seven", SHAPE, "output 'output' has shape 1x8x8x5, the network has 1x7x8x8"),
+        ("five", ("--input-shape", "1,3,9,8"), "input 'input' has shape 1x8x8x3, the network has 1x3x9x8"),
+        (
+            "two",
+            ("--input-shape", "a=1,3,8,8", "--input-shape", "b=1,3,8,8"),
+            "the file has 1 inputs (input), the network has 2 (a, b)",
+        ),
+    ],
+)
+def test_wrong_network_exits_with_2_and_names_the_tensor(
+    network: str, shapes: tuple[str, ...], message: str, with_sidecar: bool, folder: Path, capsys
+) -> None:
+    if not with_sidecar:
+        sidecar_path(folder / "five-fp32.tflite").unlink()
+    capsys.readouterr()
+    assert verify(folder, "five-fp32.tflite", network, *shapes) == 2
+    captured = capsys.readouterr()
+    assert f"error: {message}\nhint: " in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_sidecar_of_another_file_is_refused(folder: Path, capsys) -> None:
+    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
+    (folder / "five-fp32.tflite").write_bytes((folder / "other-fp32.tflite").read_bytes())
+    assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 2
+    assert "describes another file" in capsys.readouterr().err
+    sidecar_path(folder / "five-fp32.tflite").unlink()
+    assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 0
+
+
+def test_own_inputs_are_used(folder: Path, capsys) -> None:
+    samples = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    np.savez(folder / "real.npz", input=samples)
+    capsys.readouterr()
+    calibration = ["--calibration", str(folder / "real.npz")]
+    assert verify(folder, "five-fp32.tflite", "five", *SHAPE, *calibration, "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["parity"]["samples"] == 3
+    assert row["parity"]["inputs"] == str(folder / "real.npz")
+
+
+def test_network_without_weights_cannot_be_compared_with(folder: Path, capsys) -> None:
+    assert run(["verify", str(folder / "five-fp32.tflite"), "--against", "lenet"]) == 2
+    shown = capsys.readouterr().err
+    assert "'lenet' ships no weights" in shown
+    assert "--weights" in shown
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        (lambda t: t / "none.tflite", 2, "none.tflite"),
+        (lambda t: t, 2, "suffix"),
+        (lambda t: t / "net.py", 2, "suffix"),
+        (lambda t: cut(t), 3, "cut.tflite"),
+        (lambda t: damaged_sidecar(t), 3, "sidecar of"),
+    ],
+)
+def test_what_is_no_model_file_is_one_error(make, code: int, message: str, folder: Path, capsys) -> None:
+    path = make(folder)
+    capsys.readouterr()
+    assert run(["verify", str(path), "--against", f"{folder / 'net.py'}:five", *SHAPE]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def cut(folder: Path) -> Path:
+    path = folder / "cut.tflite"
+    path.write_bytes((folder / "five-fp32.tflite").read_bytes()[:-500])
+    return path
+
+
+def damaged_sidecar(folder: Path) -> Path:
+    sidecar_path(folder / "five-fp32.tflite").write_text("{}")
+    return folder / "five-fp32.tflite"
