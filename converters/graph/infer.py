@@ -56,6 +56,7 @@ def infer_outputs(node: ir.Node, opset_imports: Mapping[str, int]) -> bool:
     if node.op_type == "Slice" and 0 in (shape_of(node.inputs[0]) or ()):
         # onnx's inference ends the whole process on some slices of nothing.
         raise UnsupportedError(f"node '{node.name}' (Slice) slices a tensor without elements", CHECK_SHAPE)
+    types: Mapping[str, onnx.TypeProto]
     if node.op_type == "GroupNormalization":
         # onnx has no inference for it; the output is like the input.
         types = {node.outputs[0].name or "": ir.serde.serialize_value(required(node)).type}
@@ -78,9 +79,8 @@ def _infer(
     node: ir.Node, schema: onnx.defs.OpSchema, opset_imports: Mapping[str, int]
 ) -> Mapping[str, onnx.TypeProto]:
     proto = ir.serde.serialize_node(node)
-    if schema.has_function or schema.has_context_dependent_function:
-        # Inference follows the operator's definition, which refers to all attributes.
-        proto.attribute.extend(missing_attributes(node, schema))
+    # Operators that are defined by a function refer to all attributes.
+    proto.attribute.extend(missing_attributes(node, schema))
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:

@@ -202,9 +202,8 @@ def _sound(path: Path, value: ir.Value) -> ir.TensorProtocol:
             if len(tensor.raw.raw_data) != tensor.nbytes:
                 raise ValueError(f"it has {len(tensor.raw.raw_data)} bytes in place of {tensor.nbytes}")
             return tensor
-        if isinstance(tensor, ir.TensorProtoTensor) and tensor.size:
-            if not any(len(getattr(tensor.raw, field)) for field in NUMBER_FIELDS):
-                raise ValueError("it has no data")
+        if isinstance(tensor, ir.TensorProtoTensor) and not _has_numbers(tensor):
+            raise ValueError("it has no data")
         array = tensor.numpy()
         if array.shape != tensor.shape.numpy():
             raise ValueError(f"it has {array.size} numbers for the shape {tensor.shape.numpy()}")
@@ -213,6 +212,10 @@ def _sound(path: Path, value: ir.Value) -> ir.TensorProtocol:
         raise UnsupportedError(
             f"'{path}': the initializer '{value.name}' is corrupt: {_first_line(error)}", EXPORT_AGAIN
         ) from error
+
+
+def _has_numbers(tensor: ir.TensorProtoTensor) -> bool:
+    return tensor.size == 0 or any(len(getattr(tensor.raw, field)) for field in NUMBER_FIELDS)
 
 
 def _check(path: Path, model: ir.Model) -> None:

@@ -24,6 +24,7 @@ from toolchain.converters.tflite.layout import (
 )
 from toolchain.converters.tflite.lowering import REFUSED_TYPES, Lowering, handlers, lower_graph
 from toolchain.converters.tflite.program import Program, Tensor
+from toolchain.converters.tflite.separate_views import separate_views
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.spec import TensorSpec
 
@@ -87,6 +88,7 @@ def convert(
     outputs = _bind_outputs(lowering, model.graph, layout)
     program = lowering.program
     fuse_activation(program)
+    separate_views(program)
     if precision == "fp16":
         store_float16(program)
     metadata = describe(inputs, outputs) if describe is not None else None
@@ -161,7 +163,7 @@ def _border_perm(value: ir.Value, layout: str, wanted: bool) -> Perm:
 
 
 def reaches_spatial(value: ir.Value) -> bool:
-    """Whether an input is a picture: some convolution, pool or resize works on it or on a value shaped like it."""
+    """Whether an input is a picture: a convolution, pool or resize works on it or on a value of its rank."""
     rank = rank_of(value)
     if rank not in LAYOUT_NAMES:
         return False

@@ -50,7 +50,7 @@ def _expand(tensor: Tensor, operators: list[Operator]) -> Tensor:
     finite = tensor.data[np.isfinite(tensor.data)]
     if finite.size and np.abs(finite).max() > FLOAT16_MAX:
         raise UnsupportedError(
-            f"constant '{tensor.name}' reaches {np.abs(finite).max():.3g}, beyond float16's {FLOAT16_MAX:.0f}",
+            f"constant '{tensor.name}' reaches {np.abs(finite).max():.3g}; float16 ends at {FLOAT16_MAX:.0f}",
             "export with -p fp32",
         )
     half = tensor.data.astype(np.float16)

@@ -37,7 +37,7 @@ REFUSED_TYPES = {
 }
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """Raised by a handler for what its operator cannot express; collected, never shown as it is."""
 
     def __init__(self, reason: str, hint: str = "") -> None:
@@ -264,7 +264,7 @@ class NodeContext:
         return self.constant(index, what) if self.given(index) else None
 
     def axis(self, axis: Any, perm: Perm | None = None) -> Any:
-        """Where an ONNX axis (negative counts from the end) is stored, in the first input's order by default."""
+        """Where an ONNX axis (negative: from the end) is stored, in the first input's order by default."""
         perm = self.input_perm if perm is None else perm
         return perm.index(axis % len(perm) if perm else 0)
 

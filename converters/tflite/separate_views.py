@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from toolchain.converters.tflite.op_version import lowest_version
 from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
 
@@ -88,9 +89,7 @@ def _merge_equal(program: Program) -> bool:
     first: dict[tuple[int, tuple[int, ...]], Tensor] = {}
     replaced: dict[int, Tensor] = {}
     for operator in program.operators:
-        operator.inputs = [
-            used if used is None else replaced.get(id(used), used) for used in operator.inputs
-        ]
+        operator.inputs = [used if used is None else replaced.get(id(used), used) for used in operator.inputs]
         if operator.code != Op.RESHAPE or id(operator.outputs[0]) in outputs:
             continue
         made = operator.outputs[0]

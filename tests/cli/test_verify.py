@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,22 @@ def two():
 SHAPE = ("--input-shape", "1,3,8,8")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """net.py, and its network `five` as files."""
-    (tmp_path / "net.py").write_text(NETWORKS)
-    made = ["export", f"{tmp_path / 'net.py'}:five", *SHAPE, "-o", str(tmp_path)]
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """net.py, its networks `five` and `other` as files, each with its sidecar."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "net.py").write_text(NETWORKS)
+    made = ["export", f"{folder / 'net.py'}:five", *SHAPE, "-o", str(folder)]
     assert run([*made, "-f", "tflite", "-f", "onnx"]) == 0
     assert run([*made, "-p", "fp16"]) == 0
-    return tmp_path
+    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(exported, tmp_path / "files"))
 
 
 def verify(folder: Path, name: str, network: str, *more: str) -> int:
@@ -105,7 +114,6 @@ def test_json_of_a_failure_is_whole(folder: Path, capsys) -> None:
 
 
 def test_one_wrong_file_of_several_is_named(folder: Path, capsys) -> None:
-    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
     against = ["--against", f"{folder / 'net.py'}:five", *SHAPE, "--json"]
     capsys.readouterr()
     files = [str(folder / f"{name}-fp32.tflite") for name in ("five", "other")]
@@ -181,7 +189,6 @@ def test_wrong_network_exits_with_2_and_names_the_tensor(
 
 
 def test_sidecar_of_another_file_is_refused(folder: Path, capsys) -> None:
-    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
     (folder / "five-fp32.tflite").write_bytes((folder / "other-fp32.tflite").read_bytes())
     assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 2
     assert "describes another file" in capsys.readouterr().err

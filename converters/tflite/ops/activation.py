@@ -305,15 +305,10 @@ def hardmax(context: NodeContext) -> None:
     """Hardmax: ONE_HOT of ARG_MAX, the first of equal maxima."""
     _require_softmax(context)
     x = _rows(context)
-    options = schema.ArgMaxOptionsT()
-    options.outputType = schema.TensorType.INT32
-    places = context.temp(x.shape[:1], np.dtype(np.int32), "places")
-    context.emit(Op.ARG_MAX, [x, context.const(np.int32(1), "axis")], places, options)
-    hot = schema.OneHotOptionsT()
-    hot.axis = -1
-    numbers = [
-        context.const(number, name)
-        for number, name in ((np.int32(x.shape[1]), "depth"), (np.float32(1), "on"), (np.float32(0), "off"))
-    ]
-    y = context.emit(Op.ONE_HOT, [places, *numbers], context.temp(x.shape, x.dtype, "hot"), hot)
+    arg_max, one_hot = schema.ArgMaxOptionsT(), schema.OneHotOptionsT()
+    arg_max.outputType, one_hot.axis = schema.TensorType.INT32, -1
+    axis, depth = (steps.number(context, value, np.int32) for value in (1, x.shape[1]))
+    on, off = (steps.number(context, value, np.float32) for value in (1, 0))
+    places = steps.emit(context, Op.ARG_MAX, [x, axis], x.shape[:1], np.int32, arg_max)
+    y = steps.emit(context, Op.ONE_HOT, [places, depth, on, off], x.shape, np.float32, one_hot)
     context.reshape_to_output(y)

@@ -187,7 +187,7 @@ def _gather(context: NodeContext, samplings: Sequence[Sampling], indices: Sequen
     """Pick the elements of one axis after the other."""
     x = context.input()
     for place in _shrinking_first(samplings):
-        wanted = context.int_const(indices[place], "indices")
+        wanted = context.int_const(indices[place].tolist(), "indices")
         x = steps.gather(context, x, wanted, context.axis(samplings[place].axis))
     steps.store(context, x)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +51,8 @@ class Sampling:
         Raises:
             Refused: unknown coordinate_transformation_mode.
         """
-        number = np.float64 if self.whole else np.float32
-        x = np.arange(self.size, dtype=number)
+        number: Any = np.float64 if self.whole else np.float32
+        x: Any = np.arange(self.size, dtype=number)
         numerator, denominator = number(self.length), number(self.size)
         if not self.whole:
             numerator, denominator = number(1), number(self.scale)

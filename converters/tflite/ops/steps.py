@@ -26,13 +26,14 @@ _NO_LONG = frozenset({"float32", "int32"})
 _FLOAT = frozenset({"float32"})
 _MOVED = frozenset({"float32", "int32", "int64", "int8", "uint8", "int16"})
 _MOVED_BOOL = _MOVED | {"bool"}
+_WHOLE = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32"})
 _BLOCKS = frozenset({"float32", "int32", "int64", "int8", "uint8"})
 
 # Element types that the kernel of an operator computes without quantization, in every runtime since 2.14.
 KERNEL_TYPES: dict[int, frozenset[str]] = {
     Op.ABS: _NO_LONG, Op.ADD: _ARITHMETIC, Op.ARG_MAX: _NO_LONG, Op.ARG_MIN: _NO_LONG,
-    Op.BATCH_MATMUL: _FLOAT, Op.BROADCAST_TO: _MOVED_BOOL, Op.CEIL: _FLOAT, Op.CONCATENATION: _MOVED_BOOL,
-    Op.COS: _FLOAT, Op.CUMSUM: _ARITHMETIC, Op.DEPTH_TO_SPACE: _BLOCKS, Op.DIV: _NO_LONG,
+    Op.BATCH_MATMUL: _FLOAT, Op.BITWISE_XOR: _WHOLE, Op.BROADCAST_TO: _MOVED_BOOL, Op.CEIL: _FLOAT,
+    Op.CONCATENATION: _MOVED_BOOL, Op.COS: _FLOAT, Op.CUMSUM: _ARITHMETIC, Op.DEPTH_TO_SPACE: _BLOCKS, Op.DIV: _NO_LONG,
     Op.EQUAL: _ARITHMETIC | {"bool"}, Op.EXP: _FLOAT, Op.FLOOR: _FLOAT, Op.FLOOR_MOD: _ARITHMETIC,
     Op.FULLY_CONNECTED: _FLOAT, Op.GATHER: _MOVED_BOOL, Op.GREATER: _ARITHMETIC,
     Op.GREATER_EQUAL: _ARITHMETIC, Op.LESS: _ARITHMETIC, Op.LESS_EQUAL: _ARITHMETIC, Op.LOG: _FLOAT,
@@ -42,7 +43,7 @@ KERNEL_TYPES: dict[int, frozenset[str]] = {
     Op.NOT_EQUAL: _ARITHMETIC | {"bool"}, Op.PAD: _MOVED, Op.PADV2: _MOVED, Op.POW: _NO_LONG,
     Op.REDUCE_ALL: frozenset({"bool"}), Op.REDUCE_ANY: frozenset({"bool"}), Op.REDUCE_MAX: _ARITHMETIC,
     Op.REDUCE_MIN: _ARITHMETIC, Op.REDUCE_PROD: _ARITHMETIC, Op.REVERSE_V2: _MOVED_BOOL,
-    Op.ROUND: _FLOAT, Op.SCATTER_ND: _BLOCKS, Op.SELECT_V2: _MOVED_BOOL, Op.SIGN: _NO_LONG,
+    Op.RIGHT_SHIFT: _WHOLE, Op.ROUND: _FLOAT, Op.SCATTER_ND: _BLOCKS, Op.SELECT_V2: _MOVED_BOOL, Op.SIGN: _NO_LONG,
     Op.SIN: _FLOAT, Op.SLICE: _MOVED_BOOL, Op.SPACE_TO_DEPTH: _BLOCKS, Op.SPLIT: _MOVED - {"int64"},
     Op.SPLIT_V: _MOVED, Op.SQRT: _FLOAT, Op.SQUARE: _FLOAT, Op.STRIDED_SLICE: _MOVED_BOOL,
     Op.SUB: _ARITHMETIC, Op.SUM: _ARITHMETIC, Op.TILE: _MOVED_BOOL - {"int16"}, Op.TOPK_V2: _ARITHMETIC,

@@ -82,7 +82,8 @@ class GraphMaker:
         options = [
             self.transpose, self.transpose, self.reshape, self.reshape, self.slice, self.concat, self.reduce,
             self.add, self.add, self.convolve, self.convolve, self.multiply, self.gather, self.expand,
-            self.tile, self.pad, self.unsqueeze, self.squeeze, self.flatten, self.pool, self.blocks, self.split,
+            self.tile, self.pad, self.unsqueeze, self.squeeze, self.flatten, self.pool, self.blocks,
+            self.split,
         ]  # fmt: skip
         self.pick(options)(source, self.shapes[source], self.bounds[source])
 

@@ -97,7 +97,8 @@ def test_transposed_operands_are_flags(check, make_model, rng, batch, turned):
             names[index] = f"t{index}"
     nodes.append(helper.make_node("MatMul", names, ["v"]))
     nodes.append(helper.make_node("Neg", ["v"], ["y"]))
-    ops = check(make_model(nodes, {"a": a, "b": b}), {"a": a, "b": b})
+    model = make_model(nodes, {"a": a, "b": b})
+    ops = check(model, {"a": a, "b": b}, layouts=("nchw", "nhwc"))
     # Both turned, the product is made transposed; only the network's output is moved.
     assert ops.get("TRANSPOSE", 0) == (1 if turned == (1, 1) else 0)
 
