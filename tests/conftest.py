@@ -19,7 +19,7 @@ def data_folder() -> Path | None:
 
 
 def build_cnn(channels: int = 4, size: int = 16) -> onnx.ModelProto:
-    """Convolution, batch normalization, ReLU, pool, convolution: (1, 3, size, size) -> (1, 5, size/2, size/2)."""
+    """Conv, batch normalization, ReLU, pool, Conv: (1, 3, size, size) -> (1, 5, size / 2, size / 2)."""
     random = np.random.default_rng(0)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:

@@ -226,38 +226,54 @@ def transposition(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
 
 
 def reshape(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
-    """Carry the order through; axes that are merged are brought side by side first where they are not."""
+    """Carry the order through; axes that are merged are brought side by side first where they are not.
+
+    Of the ways to do so the one is taken that gives pictures channel-last, and other results plain.
+    """
     source, target = node.inputs[0], node.outputs[0]
     assert source is not None
-    perm, output = plain_perm(rank_of(source)), plain_perm(rank_of(target))
-    if not is_constant(source):
-        before, after = shape_of(source), shape_of(target)
-        wanted = perms[0]
-        carried = carry_reshape(before, after, wanted)
-        if carried is None:
-            wanted = gather_groups(before, after, perms[0])
-            carried = carry_reshape(before, after, wanted)
-        if carried is not None:
-            perm, output = wanted, carried
-    return NodeLayout((perm, *_plain_all(node.inputs[1:])), (output,))
+    rest = _plain_all(node.inputs[1:])
+    if is_constant(source):
+        return NodeLayout((plain_perm(rank_of(source)), *rest), (plain_perm(rank_of(target)),))
+    before, after = shape_of(source), shape_of(target)
+    carried = carry_reshape(before, after, perms[0])
+    if carried is not None:
+        return NodeLayout((perms[0], *rest), (carried,))
+    liked = [plain_perm(len(after))]
+    if len(after) == 4:
+        liked.insert(0, channels_last_perm(4))
+    ways = []
+    for at_last in (True, False):
+        wanted = gather_groups(before, after, perms[0], at_last)
+        made = carry_reshape(before, after, wanted) or plain_perm(len(after))
+        ways.append((liked.index(made) if made in liked else len(liked), wanted, made))
+    _, wanted, made = min(ways, key=lambda way: way[0])
+    return NodeLayout((wanted, *rest), (made,))
 
 
-def gather_groups(source: Sequence[int], target: Sequence[int], perm: Perm) -> Perm:
-    """The order nearest to `perm` through which a reshape can be carried.
+def gather_groups(source: Sequence[int], target: Sequence[int], perm: Perm, at_last: bool = True) -> Perm:
+    """An order near to `perm` through which a reshape can be carried.
 
-    Every group of axes that the reshape merges or splits stands at the place of its first stored axis,
-    in ONNX order; so only one move is needed, and the axes of other groups keep their places.
+    Every group of axes that the reshape merges or splits stands together in ONNX order, so one move is
+    enough, and the axes of other groups keep their places.
 
     Example: (N, groups, C / groups, H, W) with the two middle axes exchanged by a channel shuffle is
     stored as (0, 3, 4, 2, 1); to merge them it must be stored as (0, 3, 4, 1, 2).
+
+    Args:
+        source: shape before.
+        target: shape after.
+        perm: storage order before.
+        at_last: put a group where its last axis is stored, otherwise where its first is.
     """
     if 0 in source or 0 in target:
         return plain_perm(len(perm))
     position = {axis: place for place, axis in enumerate(perm)}
     groups = [axes for axes, _ in _groups(source, target) if axes]
+    choose = max if at_last else min
 
     def place(axes: tuple[int, ...]) -> int:
-        return min(position[axis] for axis in [a for a in axes if source[a] != 1] or axes)
+        return choose(position[axis] for axis in [a for a in axes if source[a] != 1] or axes)
 
     return tuple(axis for axes in sorted(groups, key=place) for axis in axes)
 

@@ -30,8 +30,9 @@ def separate_views(program: Program) -> bool:
     b -> RESHAPE -> v -> MUL        b -> RESHAPE -> SLICE -> v -> MUL
     ```
 
-    1. A RESHAPE of a RESHAPE reads the first one's input, and equal RESHAPEs become one: then only views
-       of results of OVERWRITING operators are in danger, and nothing else lies between view and owner.
+    1. A RESHAPE of a RESHAPE reads the first one's input, equal RESHAPEs become one, and those that keep
+       the shape go: then only views of results of OVERWRITING operators are in danger, and nothing else
+       lies between view and owner.
     2. Of those, a view with one reader that is OVERWRITING gets a copy (a SLICE of everything) if the
        viewed tensor, or another view of it, is read later or is an output.
 
@@ -84,7 +85,7 @@ def _drop_unread(program: Program) -> None:
 
 
 def _merge_equal(program: Program) -> bool:
-    """Let one RESHAPE serve all readers of equal ones."""
+    """Let one RESHAPE serve all readers of equal ones, and the tensor itself those of its own shape."""
     outputs = {id(tensor) for tensor in program.outputs}
     first: dict[tuple[int, tuple[int, ...]], Tensor] = {}
     replaced: dict[int, Tensor] = {}
@@ -92,8 +93,9 @@ def _merge_equal(program: Program) -> bool:
         operator.inputs = [used if used is None else replaced.get(id(used), used) for used in operator.inputs]
         if operator.code != Op.RESHAPE or id(operator.outputs[0]) in outputs:
             continue
-        made = operator.outputs[0]
-        kept = first.setdefault((id(operator.inputs[0]), made.shape), made)
+        base, made = operator.inputs[0], operator.outputs[0]
+        assert base is not None
+        kept = base if base.shape == made.shape else first.setdefault((id(base), made.shape), made)
         if kept is not made:
             replaced[id(made)] = kept
     if replaced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,17 @@ def test_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
     fails(monkeypatch, ZeroDivisionError("a fault"))
     with pytest.raises(ZeroDivisionError, match="a fault"):
         run(["models"])
+
+
+def test_what_a_network_prints_is_no_result(tmp_path: Path, capsys) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nprint('on import')\n\n"
+        "class Net(nn.ReLU):\n    def forward(self, x):\n        print('forward')\n"
+        "        return super().forward(x)\n\n"
+        "def make():\n    print('factory')\n    return Net()\n"
+    )
+    arguments = ["export", f"{tmp_path / 'net.py'}:make", "--input-shape", "1,3", "-o", str(tmp_path)]
+    assert run([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [row["format"] for row in json.loads(captured.out)] == ["tflite"]
+    assert {"on import", "factory", "forward"} <= set(captured.err.splitlines())

@@ -31,7 +31,7 @@ def bitwise_not(context: NodeContext) -> None:
 
 @lowers("BitwiseAnd", layout=elementwise)
 def bitwise_and(context: NodeContext) -> None:
-    """BitwiseAnd: half of (a + b) - (a xor b), since a sum is its bits without carry, and twice the carries."""
+    """BitwiseAnd: half of (a + b) - (a xor b): a sum is its bits without carry, and twice the carries."""
     a, b = _short_operands(context)
     _store_half(context, Op.SUB, a, b)
 
@@ -53,11 +53,11 @@ def _short_operands(context: NodeContext) -> list[Tensor]:
 
 
 def _store_half(context: NodeContext, code: int, a: Tensor, b: Tensor) -> None:
+    """Store half of (a + b) plus or minus (a xor b)."""
     total = steps.binary(context, Op.ADD, a, b)
     double = steps.binary(context, code, total, steps.binary(context, Op.BITWISE_XOR, a, b))
-    store_broadcast(
-        context, steps.cast(context, steps.binary(context, Op.RIGHT_SHIFT, double, 1), context.dtype())
-    )
+    half = steps.binary(context, Op.RIGHT_SHIFT, double, 1)
+    store_broadcast(context, steps.cast(context, half, context.dtype()))
 
 
 @lowers("BitShift", layout=elementwise)

@@ -28,7 +28,7 @@ CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 KEEP = os.environ.get("TOOLCHAIN_KEEP_TFLITE")
 OPSET = 18
 # What ONNX Runtime raises for operators, types and ranks that it does not compute.
-NO_KERNEL = ("NotImplemented", "Fail", "RuntimeException")
+NO_KERNEL = ("NotImplemented", "Fail", "InvalidGraph", "RuntimeException")
 FOLDER = tempfile.TemporaryDirectory()
 
 

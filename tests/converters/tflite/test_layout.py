@@ -49,10 +49,10 @@ def test_a_carried_reshape_moves_nothing(case):
         assert (stored(array, perm) == stored(array.reshape(target), carried)).all()
 
 
-@given(reshapes())
-def test_gathered_groups_can_always_be_carried(case):
+@given(reshapes(), st.booleans())
+def test_gathered_groups_can_always_be_carried(case, at_last):
     source, target, perm = case
-    gathered = gather_groups(source, target, perm)
+    gathered = gather_groups(source, target, perm, at_last)
     carried = carry_reshape(source, target, gathered)
     assert carried is not None
     array = np.arange(prod(source)).reshape(source)
@@ -178,6 +178,32 @@ def channel_shuffle(net: Net) -> str:
     return net.conv(x, 8, 4)
 
 
+def pixel_unshuffle(net: Net) -> str:
+    """As PyTorch exports it; a SpaceToDepth with the channels in another order, so something has to move."""
+    x = net("Reshape", net.conv("x", 4, 8), np.array([1, 8, 2, 2, 3, 2]))
+    x = net("Reshape", net("Transpose", x, perm=[0, 1, 3, 5, 2, 4]), np.array([1, 32, 2, 3]))
+    return net.conv(x, 32, 4)
+
+
+def pixel_shuffle(net: Net) -> str:
+    x = net("Reshape", net.conv("x", 4, 8), np.array([1, 2, 2, 2, 4, 6]))
+    x = net("Reshape", net("Transpose", x, perm=[0, 1, 4, 2, 5, 3]), np.array([1, 2, 8, 12]))
+    return net.conv(x, 2, 4)
+
+
+def attention(net: Net) -> str:
+    """Queries, keys, values and the result each move once: heads stand before tokens in a batched product."""
+    tokens = net("Transpose", net("Reshape", "x", np.array([1, 4, 24])), perm=[0, 2, 1])
+    heads = []
+    for _ in range(3):
+        part = net("Reshape", net("MatMul", tokens, net.weights(4, 6)), np.array([1, 24, 2, 3]))
+        heads.append(net("Transpose", part, perm=[0, 2, 1, 3]))
+    scores = net("MatMul", heads[0], net("Transpose", heads[1], perm=[0, 1, 3, 2]))
+    mixed = net("MatMul", net("Softmax", scores), heads[2])
+    joined = net("Reshape", net("Transpose", mixed, perm=[0, 2, 1, 3]), np.array([1, 24, 6]))
+    return net("MatMul", joined, net.weights(6, 4))
+
+
 def group_statistics(net: Net) -> str:
     """A reduction over parts of the channels, as group normalization is exported."""
     x = net.conv("x", 4, 8)
@@ -217,6 +243,9 @@ NETWORKS = {
     patch_embedding: 0,
     channels_last_block: 0,
     channel_shuffle: 1,
+    pixel_shuffle: 1,
+    pixel_unshuffle: 1,
+    attention: 4,
     group_statistics: 0,
     labels: 0,
     best_classes: 0,
