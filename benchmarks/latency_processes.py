@@ -90,7 +90,7 @@ def _in_fresh_process(
 ) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "toolchain.benchmarks.latency", "--once"]
     options = ["--threads", threads, "--rounds", rounds, "--warmup", warmup_seconds, "--seed", seed]
-    arguments = [*command, *map(str, options), "--", *map(os.fspath, paths)]
+    arguments = [*command, *map(str, options), "--", *(os.fspath(path) for path in paths)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return json.loads(done.stdout)

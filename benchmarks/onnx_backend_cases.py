@@ -18,7 +18,7 @@ from onnx import numpy_helper
 KINDS = ("node", "pytorch-converted", "pytorch-operator", "simple", "light")
 # Classifiers of 60 to 140 million weights: gigabytes for each run, and no layer that the others do not have.
 TOO_LARGE = ("light_bvlc_alexnet", "light_vgg19", "light_zfnet512")
-
+# The oldest opset that the converter takes.
 OLDEST = 7
 
 DataSet = tuple[tuple[Any, ...], tuple[Any, ...]]
@@ -62,7 +62,7 @@ def _node_cases() -> list[Case]:
     with warnings.catch_warnings():
         # The generators overflow and divide by zero on purpose.
         warnings.simplefilter("ignore")
-        found = load_model_tests(kind="node")
+        found: list[Any] = load_model_tests(kind="node")
     ops = {test.name: _operator(test.model) for test in found}
     cases = []
     for test in found:
@@ -77,8 +77,9 @@ def _stored_cases(kind: str) -> list[Case]:
     """The cases that the package carries as files."""
     from onnx.backend.test.loader import load_model_tests
 
+    found: list[Any] = load_model_tests(kind=kind)
     cases = []
-    for test in sorted(load_model_tests(kind=kind), key=lambda test: test.name):
+    for test in sorted(found, key=lambda test: test.name):
         folder = Path(test.model_dir)
         model = _supported_opset(onnx.load(folder / "model.onnx"))
         sets = tuple(
@@ -132,7 +133,7 @@ def _array(value: Any) -> Any:
 
 def _read(folder: Path, role: str, infos: Sequence[onnx.ValueInfoProto]) -> tuple[Any, ...]:
     """The files role_0.pb, role_1.pb ... of one data set, read by the type of the graph's input or output."""
-    values = []
+    values: list[Any] = []
     for index in range(len(list(folder.glob(f"{role}_*.pb")))):
         content = (folder / f"{role}_{index}.pb").read_bytes()
         if infos[index].type.HasField("sequence_type"):

@@ -35,6 +35,8 @@ class MaxPoolWithMask(nn.Module):
     the maxima the one with the highest rank wins, and the ranks fall from the first cell to the last.
     """
 
+    rank: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("rank", torch.tensor([[[[4.0, 3.0], [2.0, 1.0]]]]), persistent=False)

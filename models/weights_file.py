@@ -151,7 +151,7 @@ def _refusal(path: Path, error: Exception) -> UnsupportedError:
 
 
 def _of_network(state: dict[object, object]) -> dict[object, object]:
-    own = {
+    own: dict[object, object] = {
         key.removeprefix(LIGHTNING_PREFIX): value
         for key, value in state.items()
         if isinstance(key, str) and key.startswith(LIGHTNING_PREFIX)

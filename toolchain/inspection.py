@@ -188,4 +188,5 @@ def _transposed(node: ir.Node) -> bool:
 
 
 def _sizes(value: ir.Value) -> tuple[int, ...]:
-    return tuple(int(size) for size in value.shape or ())  # type: ignore[call-overload]
+    sizes: Any = value.shape or ()
+    return tuple(int(size) for size in sizes)

@@ -53,7 +53,7 @@ class Registry(Generic[T]):
             hints.append(f"`{self.listing}` lists all")
         raise UsageError(f"unknown {self.kind} '{name}'", "; ".join(hints))
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -66,7 +67,8 @@ def _definition(node: ir.Node, version: int) -> onnx.FunctionProto | None:
     return body
 
 
-def _body(node: ir.Node, schema: onnx.defs.OpSchema, version: int) -> onnx.FunctionProto | None:
+# `Any`, as the stubs of OpSchema leave out everything about functions.
+def _body(node: ir.Node, schema: Any, version: int) -> onnx.FunctionProto | None:
     content = b""
     if schema.has_function:
         content = schema.get_function_with_opset_version(version)

@@ -45,7 +45,7 @@ class _AlignedBuffer(schema.BufferT):
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
         vector = None
         if self.data is not None:
-            payload = memoryview(np.ascontiguousarray(self.data).reshape(-1).view(np.uint8))
+            payload = np.ascontiguousarray(self.data).reshape(-1).view(np.uint8).data
             builder.StartVector(1, len(payload), ALIGNMENT)
             builder.head -= len(payload)
             builder.Bytes[builder.head : builder.head + len(payload)] = payload
@@ -74,7 +74,7 @@ class _Packer:
         if key is not None and key in self._constants:
             return self._constants[key]
         buffer = _AlignedBuffer()
-        buffer.data = data  # type: ignore[assignment]
+        buffer.data = data
         self.buffers.append(buffer)
         if key is not None:
             self._constants[key] = len(self.buffers) - 1
@@ -82,8 +82,8 @@ class _Packer:
 
     def tensor(self, tensor: Tensor) -> schema.TensorT:
         packed = schema.TensorT()
-        packed.name = tensor.name  # type: ignore[assignment]
-        packed.shape = np.asarray(tensor.shape, np.int32)  # type: ignore[assignment]
+        packed.name = tensor.name
+        packed.shape = np.asarray(tensor.shape, np.int32)
         packed.type = TENSOR_TYPES[tensor.dtype.name]
         packed.hasRank = True
         # A constant without elements still needs a buffer of its own, or it would pass for an activation.
@@ -94,12 +94,10 @@ class _Packer:
     def operator(self, operator: Operator) -> schema.OperatorT:
         packed = schema.OperatorT()
         packed.opcodeIndex = self.codes.setdefault((operator.code, operator.version), len(self.codes))
-        packed.inputs = np.asarray(  # type: ignore[assignment]
+        packed.inputs = np.asarray(
             [-1 if used is None else self.index[id(used)] for used in operator.inputs], np.int32
         )
-        packed.outputs = np.asarray(  # type: ignore[assignment]
-            [self.index[id(made)] for made in operator.outputs], np.int32
-        )
+        packed.outputs = np.asarray([self.index[id(made)] for made in operator.outputs], np.int32)
         if operator.options is not None:
             table = type(operator.options).__name__.removesuffix("T")
             packed.builtinOptionsType = getattr(schema.BuiltinOptions, table)
@@ -118,16 +116,16 @@ class _Packer:
 
     def signature(self, program: Program) -> schema.SignatureDefT:
         packed = schema.SignatureDefT()
-        packed.signatureKey = SIGNATURE  # type: ignore[assignment]
-        packed.inputs = self._tensor_maps(program.inputs)  # type: ignore[assignment]
-        packed.outputs = self._tensor_maps(program.outputs)  # type: ignore[assignment]
+        packed.signatureKey = SIGNATURE
+        packed.inputs = self._tensor_maps(program.inputs)
+        packed.outputs = self._tensor_maps(program.outputs)
         return packed
 
     def _tensor_maps(self, tensors: Sequence[Tensor]) -> list[schema.TensorMapT]:
         maps = []
         for tensor in tensors:
             entry = schema.TensorMapT()
-            entry.name = tensor.name  # type: ignore[assignment]
+            entry.name = tensor.name
             entry.tensorIndex = self.index[id(tensor)]
             maps.append(entry)
         return maps

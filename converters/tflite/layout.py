@@ -22,7 +22,7 @@ from math import prod
 
 import onnx_ir as ir
 
-Perm = tuple[int, ...]
+from toolchain.converters.tflite.carry import Perm, reshape_ways
 
 
 @dataclass(frozen=True)
@@ -226,114 +226,31 @@ def transposition(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
 
 
 def reshape(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
-    """Carry the order through; axes that are merged are brought side by side first where they are not.
+    """Carry the order through; where axes must be moved to be merged, the handler does that.
 
-    Of the ways to do so the one is taken that gives pictures channel-last, and other results plain.
+    Of two ways the one is taken whose result later nodes will rather want.
     """
     source, target = node.inputs[0], node.outputs[0]
     assert source is not None
-    rest = _plain_all(node.inputs[1:])
-    if is_constant(source):
-        return NodeLayout((plain_perm(rank_of(source)), *rest), (plain_perm(rank_of(target)),))
+    perm, output = first_perm(node, perms), plain_perm(rank_of(target))
     before, after = shape_of(source), shape_of(target)
-    carried = carry_reshape(before, after, perms[0])
-    if carried is not None:
-        return NodeLayout((perms[0], *rest), (carried,))
-    liked = [plain_perm(len(after))]
-    if len(after) == 4:
-        liked.insert(0, channels_last_perm(4))
-    ways = []
-    for at_last in (True, False):
-        wanted = gather_groups(before, after, perms[0], at_last)
-        made = carry_reshape(before, after, wanted) or plain_perm(len(after))
-        ways.append((liked.index(made) if made in liked else len(liked), wanted, made))
-    _, wanted, made = min(ways, key=lambda way: way[0])
-    return NodeLayout((wanted, *rest), (made,))
+    if not is_constant(source) and 0 not in before:
+        ways = reshape_ways(before, after, perm)
+        output = min((way.perm for way in ways), key=lambda way: _strangeness(target, way))
+    return NodeLayout((perm, *_plain_all(node.inputs[1:])), (output,))
 
 
-def gather_groups(source: Sequence[int], target: Sequence[int], perm: Perm, at_last: bool = True) -> Perm:
-    """An order near to `perm` through which a reshape can be carried.
+def _strangeness(value: ir.Value, perm: Perm) -> int:
+    """How unlikely it is that later nodes want this order, behind any Transpose that follows.
 
-    Every group of axes that the reshape merges or splits stands together in ONNX order, so one move is
-    enough, and the axes of other groups keep their places.
-
-    Example: (N, groups, C / groups, H, W) with the two middle axes exchanged by a channel shuffle is
-    stored as (0, 3, 4, 2, 1); to merge them it must be stored as (0, 3, 4, 1, 2).
-
-    Args:
-        source: shape before.
-        target: shape after.
-        perm: storage order before.
-        at_last: put a group where its last axis is stored, otherwise where its first is.
+    0 for channel-last pictures, 1 for ONNX's own order, 2 for matrices stored transposed, 3 for others.
     """
-    if 0 in source or 0 in target:
-        return plain_perm(len(perm))
-    position = {axis: place for place, axis in enumerate(perm)}
-    groups = [axes for axes, _ in _groups(source, target) if axes]
-    choose = max if at_last else min
-
-    def place(axes: tuple[int, ...]) -> int:
-        return choose(position[axis] for axis in [a for a in axes if source[a] != 1] or axes)
-
-    return tuple(axis for axes in sorted(groups, key=place) for axis in axes)
-
-
-def carry_reshape(source: Sequence[int], target: Sequence[int], perm: Perm) -> Perm | None:
-    """Storage order after a reshape that moves no data, None when there is none.
-
-    Source and target axes are cut into the smallest groups of equal product; a group stays as it is
-    when its source axes (those longer than 1) are stored side by side in ONNX order.
-
-    Example: (1, 8, 4, 6) stored as (0, 2, 3, 1), reshaped to (1, 2, 4, 4, 6): axis 8 is split in
-    place, and the result is stored as (0, 3, 4, 1, 2).
-    """
-    if 0 in source or 0 in target:
-        return None
-    groups = _groups(source, target)
-    position = {axis: place for place, axis in enumerate(perm)}
-    placed: list[tuple[float, tuple[int, ...]]] = []
-    last = -1.0
-    # Counting only axes longer than 1, so that a length-1 axis in between does not part a group.
-    order = [axis for axis in perm if source[axis] != 1]
-    rank_in_order = {axis: place for place, axis in enumerate(order)}
-    for axes, made in groups:
-        long_axes = [axis for axis in axes if source[axis] != 1]
-        places = [rank_in_order[axis] for axis in long_axes]
-        if places != list(range(places[0], places[0] + len(places)) if places else []):
-            return None
-        if long_axes:
-            last = float(position[long_axes[0]])
-        elif axes:
-            last = float(position[axes[0]])
-        else:
-            last += 1e-6
-        placed.append((last, made))
-    # A stable sort keeps new length-1 axes behind the axis that they follow in ONNX order.
-    return tuple(axis for _, made in sorted(placed, key=lambda item: item[0]) for axis in made)
-
-
-def _groups(source: Sequence[int], target: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Smallest runs of source and target axes with equal products, in ONNX order."""
-    groups: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-    i = j = 0
-    while i < len(source) or j < len(target):
-        left, right = [], []
-        if i < len(source) and j < len(target):
-            left, right = [i], [j]
-            a, b = source[i], target[j]
-            i, j = i + 1, j + 1
-            while a != b:
-                if a < b:
-                    a *= source[i]
-                    left.append(i)
-                    i += 1
-                else:
-                    b *= target[j]
-                    right.append(j)
-                    j += 1
-        elif i < len(source):
-            left, i = [i], i + 1
-        else:
-            right, j = [j], j + 1
-        groups.append((tuple(left), tuple(right)))
-    return groups
+    uses = list(value.uses())
+    if len(uses) == 1 and uses[0].node.op_type == "Transpose":
+        node = uses[0].node
+        return _strangeness(node.outputs[0], transposition(node, [perm]).outputs[0])
+    rank = len(perm)
+    if rank == 4 and perm == channels_last_perm(4):
+        return 0
+    orders = [plain_perm(rank), (*range(rank - 2), rank - 1, rank - 2)]
+    return 1 + orders.index(perm) if perm in orders else 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -145,7 +146,7 @@ class Lowering:
         """The same data under another shape."""
         made = Tensor(name, tuple(shape), tensor.dtype)
         options = schema.ReshapeOptionsT()
-        options.newShape = np.asarray(shape, np.int32)  # type: ignore[assignment]
+        options.newShape = np.asarray(shape, np.int32)
         self.emit(Op.RESHAPE, [tensor, self.int_tensor(shape, f"{name}/shape")], [made], options)
         return made
 
@@ -186,7 +187,7 @@ class NodeContext:
         attribute = self.node.attributes.get(name)
         return default if attribute is None else attribute.as_int()
 
-    def ints(self, name: str, default: Sequence[int] | None = None) -> Any:
+    def ints(self, name: str, default: Sequence[builtins.int] | None = None) -> Any:
         """A list of integers, as a tuple."""
         attribute = self.node.attributes.get(name)
         if attribute is None:
@@ -215,40 +216,40 @@ class NodeContext:
         """Storage order of the first input."""
         return self.layout.inputs[0]
 
-    def given(self, index: int) -> bool:
+    def given(self, index: builtins.int) -> bool:
         """Whether the optional input is there."""
         return index < len(self.node.inputs) and self.node.inputs[index] is not None
 
-    def onnx(self, index: int) -> ir.Value:
+    def onnx(self, index: builtins.int) -> ir.Value:
         """Input `index` of the ONNX node, which must be there."""
         value = self.node.inputs[index] if index < len(self.node.inputs) else None
         if value is None:
             raise Refused(f"input {index} is missing")
         return value
 
-    def shape(self, index: int = 0) -> tuple[Any, ...]:
+    def shape(self, index: builtins.int = 0) -> tuple[Any, ...]:
         """Shape of an input in ONNX order."""
         return shape_of(self.onnx(index))
 
-    def out_shape(self, index: int = 0) -> tuple[Any, ...]:
+    def out_shape(self, index: builtins.int = 0) -> tuple[Any, ...]:
         """Shape of an output in ONNX order."""
         return shape_of(self.node.outputs[index])
 
-    def dtype(self, index: int = 0) -> np.dtype:
+    def dtype(self, index: builtins.int = 0) -> np.dtype:
         """Element type of an input."""
         found = self.onnx(index).dtype
         assert found is not None
         return found.numpy()
 
-    def input(self, index: int = 0) -> Tensor:
+    def input(self, index: builtins.int = 0) -> Tensor:
         """The tensor of an input in the order that the layout rule chose."""
         return self.lowering.value(self.onnx(index), self.layout.inputs[index])
 
-    def input_as(self, index: int, perm: Perm) -> Tensor:
+    def input_as(self, index: builtins.int, perm: Perm) -> Tensor:
         """The tensor of an input in an order of the handler's own choice."""
         return self.lowering.value(self.onnx(index), perm)
 
-    def constant(self, index: int, what: str) -> np.ndarray:
+    def constant(self, index: builtins.int, what: str) -> np.ndarray:
         """Value of an input that must be known while converting, in ONNX order.
 
         Raises:
@@ -259,7 +260,7 @@ class NodeContext:
             raise Refused(f"{what} is computed at run time", f"make {what} a constant in the network")
         return value.const_value.numpy()
 
-    def optional_constant(self, index: int, what: str) -> np.ndarray | None:
+    def optional_constant(self, index: builtins.int, what: str) -> np.ndarray | None:
         """As `constant`, None when the optional input is left out."""
         return self.constant(index, what) if self.given(index) else None
 
@@ -270,7 +271,7 @@ class NodeContext:
 
     # Emitting.
 
-    def output(self, index: int = 0, perm: Perm | None = None) -> Tensor:
+    def output(self, index: builtins.int = 0, perm: Perm | None = None) -> Tensor:
         """Make the tensor of an output, in the order that the layout rule chose unless told otherwise."""
         value = self.node.outputs[index]
         perm = self.layout.outputs[index] if perm is None else perm
@@ -284,7 +285,7 @@ class NodeContext:
         self.lowering.bind(value, tensor, perm)
         return tensor
 
-    def alias(self, tensor: Tensor, index: int = 0) -> None:
+    def alias(self, tensor: Tensor, index: builtins.int = 0) -> None:
         """Say that an output is `tensor` itself, in the order that the layout rule chose."""
         self.lowering.bind(self.node.outputs[index], tensor, self.layout.outputs[index])
 
@@ -293,13 +294,13 @@ class NodeContext:
         base = self.node.outputs[0].name or self.node.op_type
         return Tensor(self.lowering.unique(f"{base}/{suffix}"), tuple(shape), np.dtype(dtype))
 
-    def const(self, data: np.ndarray, suffix: str) -> Tensor:
+    def const(self, data: np.ndarray | np.generic, suffix: str) -> Tensor:
         """A constant tensor, already in storage order."""
         data = np.array(data, order="C")
         base = self.node.outputs[0].name or self.node.op_type
         return Tensor(self.lowering.unique(f"{base}/{suffix}"), data.shape, data.dtype, data)
 
-    def int_const(self, values: Sequence[Any], suffix: str) -> Tensor:
+    def int_const(self, values: Sequence[Any] | np.ndarray, suffix: str) -> Tensor:
         """A one-dimensional int32 constant."""
         return self.const(np.asarray(values, np.int32).reshape(-1), suffix)
 
@@ -321,11 +322,11 @@ class NodeContext:
         base = self.node.outputs[0].name or self.node.op_type
         return self.lowering.reshape(tensor, shape, self.lowering.unique(f"{base}/{suffix}"))
 
-    def reshape_to_output(self, tensor: Tensor, index: int = 0) -> Tensor:
+    def reshape_to_output(self, tensor: Tensor, index: builtins.int = 0) -> Tensor:
         """The same data as output `index`."""
         made = self.output(index)
         options = schema.ReshapeOptionsT()
-        options.newShape = np.asarray(made.shape, np.int32)  # type: ignore[assignment]
+        options.newShape = np.asarray(made.shape, np.int32)
         return self.emit(Op.RESHAPE, [tensor, self.int_const(made.shape, "shape")], made, options)
 
 

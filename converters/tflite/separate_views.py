@@ -135,25 +135,34 @@ def _copy_endangered(program: Program) -> bool:
 
 
 def _copied(reshape: Operator) -> list[Operator]:
-    """The same view with memory of its own: a flat copy, then the shape."""
+    """The same view with memory of its own: a flat view, its copy, and the shape of that."""
     base, view = reshape.inputs[0], reshape.outputs[0]
     assert base is not None
     count = prod(view.shape)
-    flat, copy = (Tensor(f"{view.name}/{name}", (count,), view.dtype) for name in ("flat", "copy"))
+    made: list[Operator] = []
+
+    def flat(tensor: Tensor, name: str) -> Tensor:
+        return tensor if len(tensor.shape) == 1 else Tensor(f"{view.name}/{name}", (count,), view.dtype)
+
+    source, copy = flat(base, "flat"), flat(view, "copy")
+    if source is not base:
+        made.append(_reshape(base, source))
     begin, size = (
         Tensor(f"{view.name}/{name}", (1,), np.dtype(np.int32), np.array([number], np.int32))
         for name, number in (("begin", 0), ("size", count))
     )
-    inputs: list[Tensor | None] = [flat, begin, size]
-    cut = Operator(Op.SLICE, inputs, [copy], schema.SliceOptionsT())
-    cut.version = lowest_version(Op.SLICE, inputs, [copy])
-    return [_reshape(base, flat), cut, _reshape(copy, view)]
+    inputs: list[Tensor | None] = [source, begin, size]
+    version = lowest_version(Op.SLICE, inputs, [copy])
+    made.append(Operator(Op.SLICE, inputs, [copy], schema.SliceOptionsT(), version))
+    if copy is not view:
+        made.append(_reshape(copy, view))
+    return made
 
 
 def _reshape(source: Tensor, made: Tensor) -> Operator:
     shape = np.array(made.shape, np.int32)
     options = schema.ReshapeOptionsT()
-    options.newShape = shape  # type: ignore[assignment]
+    options.newShape = shape
     return Operator(
         Op.RESHAPE, [source, Tensor(f"{made.name}/shape", shape.shape, shape.dtype, shape)], [made], options
     )

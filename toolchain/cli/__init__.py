@@ -28,11 +28,11 @@ CommandLineError = next(base for base in typer.BadParameter.__mro__ if base.__na
 class LazyGroup(TyperGroup):
     """Knows the name and help of every subcommand; imports its module only when it is called."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the help page."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the module of a subcommand; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
@@ -41,7 +41,7 @@ class LazyGroup(TyperGroup):
         single.command(cmd_name, help=COMMANDS[cmd_name])(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the listing from the table above, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -96,8 +96,8 @@ def run(arguments: list[str] | None = None) -> int:
 
         return show_error(file_error(error))
     except CommandLineError as error:  # type: ignore[misc]
-        error.show()  # type: ignore[attr-defined]
-        return int(error.exit_code)  # type: ignore[attr-defined]
+        error.show()
+        return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:

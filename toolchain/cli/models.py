@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ def models(
     from toolchain.models.zoo import zoo
     from toolchain.spec import shape_text
 
-    listed = []
+    listed: list[dict[str, Any]] = []
     for name in zoo():
         entry = zoo().get(name)
         with torch.device("meta"):

@@ -22,6 +22,8 @@ class FaceAugmentation(nn.Module):
         shift: largest shift as share of the side.
     """
 
+    flipped_class: Tensor
+
     def __init__(
         self, degrees: float = 20.0, scale: tuple[float, float] = (0.75, 1.4), shift: float = 0.08
     ) -> None:

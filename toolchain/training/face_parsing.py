@@ -6,6 +6,7 @@ import math
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,6 +44,9 @@ class FaceParsing(lightning.LightningModule):
         weight_decay: decoupled weight decay.
         warmup: share of all steps spent warming up.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class FaceParsing(lightning.LightningModule):
         self.log("lowest_class_f1", min(scores.per_class))
         self.validation_f1.reset()
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, without decay on biases and normalization."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]

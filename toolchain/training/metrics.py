@@ -62,7 +62,7 @@ class FaceF1(Metric):
     def scores(self) -> FaceScores:
         """All figures so far."""
         matrix = self.confusion.double()
-        singles = [(index,) for index in range(self.classes)]
+        singles: list[tuple[int, ...]] = [(index,) for index in range(self.classes)]
         return FaceScores(
             per_class=tuple(_f1(matrix, [group]) for group in singles),
             overall=_f1(matrix, list(COMPONENTS.values())),

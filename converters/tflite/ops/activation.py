@@ -41,7 +41,7 @@ def _require_float(context: NodeContext) -> None:
         raise Refused(f"{context.node.op_type} of {context.dtype().name}", "cast to float32 in the network")
 
 
-def _floats(context: NodeContext) -> Expression:
+def float_input(context: NodeContext) -> Expression:
     """The first input, with no more axes than runtimes take."""
     _require_float(context)
     x = input_expression(context)
@@ -53,7 +53,7 @@ def _floats(context: NodeContext) -> Expression:
 def relu(context: NodeContext) -> None:
     """Relu; of integers the MAXIMUM with 0, since RELU takes them for quantized numbers."""
     if context.dtype() == np.float32:
-        _floats(context).relu().store()
+        float_input(context).relu().store()
     else:
         input_expression(context).maximum(0).store()
 
@@ -66,7 +66,7 @@ def clip(context: NodeContext) -> None:
     if context.dtype() == np.float32 and not isinstance(low, Expression) and not isinstance(high, Expression):
         code = known.get((low, high))  # type: ignore[arg-type]
         if code is not None:
-            _floats(context).unary(code).store()
+            float_input(context).unary(code).store()
             return
     x = input_expression(context)
     if low is not None:
@@ -91,15 +91,19 @@ def leaky_relu(context: NodeContext) -> None:
     """LeakyRelu."""
     options = schema.LeakyReluOptionsT()
     options.alpha = context.float("alpha", 0.01)
-    _floats(context).unary(Op.LEAKY_RELU, options).store()
+    float_input(context).unary(Op.LEAKY_RELU, options).store()
 
 
 @lowers("PRelu", layout=elementwise)
 def prelu(context: NodeContext) -> None:
     """PRelu: PRELU, or where that does not do max(x, 0) + slope * min(x, 0)."""
     x, rank, sizes = input_expression(context), len(context.perm), context.shape(1)
-    if len(sizes) > rank or np.broadcast_shapes(sizes, context.shape()) != context.shape():
-        raise Refused("the slope has more elements than the input along an axis", "expand the input first")
+    pairs = zip(reversed(sizes), reversed(context.shape()), strict=False)
+    if len(sizes) > rank or any(size not in (1, whole) for size, whole in pairs):
+        raise Refused(
+            f"a slope of shape {sizes} does not broadcast to the input's {context.shape()}",
+            "give the slope of C channels the shape (C, 1, 1), and expand an input that is smaller than it",
+        )
     slope = parameter(context, 1, range(rank - len(sizes), rank), context.perm).tensor
     if slope.data is not None and context.dtype() == np.float32 and 1 <= rank <= PRELU_AXES:
         # XNNPACK reads one slope for each channel, whatever the shape says.
@@ -113,19 +117,19 @@ def prelu(context: NodeContext) -> None:
 @lowers("Sigmoid", layout=elementwise)
 def sigmoid(context: NodeContext) -> None:
     """Sigmoid."""
-    _floats(context).unary(Op.LOGISTIC).store()
+    float_input(context).unary(Op.LOGISTIC).store()
 
 
 @lowers("Tanh", layout=elementwise)
 def tanh(context: NodeContext) -> None:
     """Tanh."""
-    _floats(context).unary(Op.TANH).store()
+    float_input(context).unary(Op.TANH).store()
 
 
 @lowers("HardSwish", layout=elementwise)
 def hard_swish(context: NodeContext) -> None:
     """HardSwish."""
-    _floats(context).unary(Op.HARD_SWISH).store()
+    float_input(context).unary(Op.HARD_SWISH).store()
 
 
 @lowers("Elu", layout=elementwise)
@@ -133,7 +137,7 @@ def elu(context: NodeContext) -> None:
     """Elu."""
     alpha = context.float("alpha", 1.0)
     if alpha == 1:
-        _floats(context).unary(Op.ELU).store()
+        float_input(context).unary(Op.ELU).store()
     else:
         _scaled_elu(context, alpha, 1.0, 1.0)
 
@@ -155,7 +159,7 @@ def selu(context: NodeContext) -> None:
 
 def _scaled_elu(context: NodeContext, alpha: float, inner: float, outer: float) -> None:
     """Outer * (max(x, 0) + alpha * elu(min(x, 0) * inner))."""
-    x = _floats(context)
+    x = float_input(context)
     negative = x.minimum(0)
     if inner != 1:
         negative = negative * inner
@@ -167,7 +171,7 @@ def _scaled_elu(context: NodeContext, alpha: float, inner: float, outer: float) 
 @lowers("ThresholdedRelu", layout=elementwise)
 def thresholded_relu(context: NodeContext) -> None:
     """ThresholdedRelu: x where it is above alpha, else 0."""
-    x = _floats(context)
+    x = float_input(context)
     x.where(x > context.float("alpha", 1.0), 0).store()
 
 
@@ -177,7 +181,7 @@ def shrink(context: NodeContext) -> None:
     lambd, bias = context.float("lambd", 0.5), context.float("bias", 0.0)
     if lambd < 0 or bias not in (0, lambd):
         raise Refused(f"bias={bias} with lambd={lambd}", "use bias=0, or bias=lambd, which is not negative")
-    x = _floats(context)
+    x = float_input(context)
     if bias == 0:
         x.where(x.magnitude() > lambd, 0).store()
     else:
@@ -187,18 +191,18 @@ def shrink(context: NodeContext) -> None:
 @lowers("HardSigmoid", layout=elementwise)
 def hard_sigmoid(context: NodeContext) -> None:
     """HardSigmoid: clip(alpha * x + beta, 0, 1); the lower bound is fused into the addition later."""
-    line = _floats(context) * context.float("alpha", 0.2) + context.float("beta", 0.5)
+    line = float_input(context) * context.float("alpha", 0.2) + context.float("beta", 0.5)
     line.relu().minimum(1).store()
 
 
 @lowers("Softplus", layout=elementwise)
 def softplus(context: NodeContext) -> None:
     """Softplus: max(x, 0) + log(1 + exp(-|x|)), which overflows for no x."""
-    x = _floats(context)
-    (x.relu() + _log_of_one_more((x.magnitude() * -1).exp())).store()
+    x = float_input(context)
+    (x.relu() + log_of_one_more((x.magnitude() * -1).exp())).store()
 
 
-def _log_of_one_more(u: Expression) -> Expression:
+def log_of_one_more(u: Expression) -> Expression:
     """log(1 + u) for u from 0 to 1 with all its digits: 2 * atanh(s), where s = u / (u + 2) is at most 1 / 3.
 
     A logarithm near 1 loses the digits of a small u, and XNNPACK's half of them even for the rounded sum.
@@ -214,14 +218,14 @@ def _log_of_one_more(u: Expression) -> Expression:
 @lowers("Softsign", layout=elementwise)
 def softsign(context: NodeContext) -> None:
     """Softsign: x / (1 + |x|)."""
-    x = _floats(context)
+    x = float_input(context)
     (x / (x.magnitude() + 1)).store()
 
 
 @lowers("Swish", layout=elementwise)
 def swish(context: NodeContext) -> None:
     """Swish: x * sigmoid(alpha * x)."""
-    x, alpha = _floats(context), context.float("alpha", 1.0)
+    x, alpha = float_input(context), context.float("alpha", 1.0)
     (x * (x if alpha == 1 else x * alpha).unary(Op.LOGISTIC)).store()
 
 
@@ -233,13 +237,13 @@ def gelu(context: NodeContext) -> None:
         raise Refused(f"approximate='{approximate}'", "use approximate='none' or 'tanh'")
     options = schema.GeluOptionsT()
     options.approximate = approximate == "tanh"
-    _floats(context).unary(Op.GELU, options).store()
+    float_input(context).unary(Op.GELU, options).store()
 
 
 @lowers("Mish", layout=elementwise)
 def mish(context: NodeContext) -> None:
     """Mish: x * tanh(softplus(x)) = x * n / (n + 2), where n = e * (e + 2) and e = exp(x)."""
-    x = _floats(context)
+    x = float_input(context)
     power = x.minimum(MISH_SATURATION).exp()
     n = power * (power + 2)
     (x * (n / (n + 2))).store()

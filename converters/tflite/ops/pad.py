@@ -52,7 +52,7 @@ def _stored_pads(context: NodeContext) -> Pads:
         amounts = list(context.ints("pads"))
     else:
         amounts = context.constant(1, "pads").tolist()
-    axes = range(rank)
+    axes: Sequence[int] = range(rank)
     if context.given(3):
         axes = [int(axis) % rank for axis in context.constant(3, "axes").reshape(-1)]
     pads: Pads = [(0, 0)] * rank

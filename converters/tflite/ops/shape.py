@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.tflite.carry import reshape_ways
 from toolchain.converters.tflite.layout import (
     along_axes,
     concatenation,
     elementwise,
     expansion,
+    is_constant,
     reshape,
     spatial,
     transposition,
@@ -54,9 +56,18 @@ def transpose(context: NodeContext) -> None:
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", layout=reshape)
 def reshape_like(context: NodeContext) -> None:
-    """Operators that keep the elements in order and change only the shape."""
-    shape = context.out_shape()
-    steps.store(context, steps.reshape(context, context.input(), [shape[axis] for axis in context.perm]))
+    """Operators that keep the elements in order and change only the shape.
+
+    Stored data is moved only where axes that are merged do not lie side by side.
+    """
+    x, shape = context.input(), context.out_shape()
+    stored = [shape[axis] for axis in context.perm]
+    if not is_constant(context.onnx(0)) and 0 not in shape:
+        ways = reshape_ways(context.shape(), shape, context.input_perm)
+        way = next(way for way in ways if way.perm == context.perm)
+        if way.moves:
+            x = steps.transpose(context, steps.reshape(context, x, way.split), way.order)
+    steps.store(context, steps.reshape(context, x, stored))
 
 
 @lowers("Expand", layout=expansion)

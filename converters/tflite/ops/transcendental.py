@@ -12,8 +12,7 @@ from math import factorial
 from toolchain.converters.tflite.layout import elementwise
 from toolchain.converters.tflite.lowering import NodeContext, lowers
 from toolchain.converters.tflite.ops import steps
-from toolchain.converters.tflite.ops.activation import _floats as float_input
-from toolchain.converters.tflite.ops.activation import _log_of_one_more as log_of_one_more
+from toolchain.converters.tflite.ops.activation import float_input, log_of_one_more
 from toolchain.converters.tflite.ops.expression import Expression
 from toolchain.converters.tflite.program import Op
 

@@ -191,6 +191,13 @@ def test_softmax_of_large_numbers(check, make_node_model):
     check(make_node_model("LogSoftmax", feeds), feeds)
 
 
+@pytest.mark.parametrize(("shape", "slope"), [((2, 3, 4), (3,)), ((1, 4), (3, 1)), ((4,), (2, 4))])
+def test_prelu_refuses_slopes_that_do_not_fit(shape, slope, refusals, make_node_model):
+    feeds = {"x": np.ones(shape, np.float32)}
+    model = make_node_model("PRelu", feeds, {"slope": np.ones(slope, np.float32)})
+    assert "slope" in refusals(model)[0]
+
+
 REFUSED = [
     ("Celu", {"alpha": -1.0}, np.float32, "alpha"),
     ("Shrink", {"lambd": 1.0, "bias": 0.5}, np.float32, "bias"),
