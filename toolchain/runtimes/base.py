@@ -121,7 +121,8 @@ def fitting_array(spec: TensorSpec, given: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"input '{spec.name}' is not an array: {error}", "give a numpy array") from error
     _check_shape(spec, array.shape)
-    return np.ascontiguousarray(_converted(spec, array))
+    # ascontiguousarray would turn a scalar into a vector.
+    return np.asarray(_converted(spec, array), order="C")
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:

@@ -75,12 +75,7 @@ def mod(context: NodeContext) -> None:
     fmod(x, y) = sign(x) * FLOOR_MOD(|x|, |y|), which is exact.
     """
     x, y = operand(context, 0), operand(context, 1)
-    if not context.int("fmod", 0):
-        if x.dtype == np.float32:
-            raise Refused("Mod of float32 with fmod=0", "set fmod=1, which ONNX demands for floats")
-        store_broadcast(context, steps.binary(context, Op.FLOOR_MOD, x, y))
-        return
-    if x.dtype.kind == "u":
+    if not context.int("fmod", 0) or x.dtype.kind == "u":
         store_broadcast(context, steps.binary(context, Op.FLOOR_MOD, x, y))
         return
     rest = steps.binary(context, Op.FLOOR_MOD, absolute(context, x), absolute(context, y))

@@ -134,8 +134,8 @@ def _weights_side(node: ir.Node, perms: Sequence[Perm]) -> int | None:
     if is_constant(b) and b is not None and not is_constant(a):
         single = prod(shape_of(b)[:-2]) == 1 and ranks[1] <= max(ranks[0], 2)
         return 1 if single else None
-    # A @ x = (x.T @ A.T).T: free where x has the axis that is summed up stored last already.
-    if is_constant(a) and ranks[0] == 2 and ranks[1] >= 2 and perms[1][-1] == ranks[1] - 2:
+    # A @ x = (x.T @ A.T).T: free where x is stored transposed already.
+    if is_constant(a) and ranks[0] == 2 and _is_turned(perms[1]):
         return 0
     return None
 
@@ -144,6 +144,11 @@ def _is_turned(perm: Perm) -> bool:
     """Whether the last two ONNX axes are stored the other way round."""
     rank = len(perm)
     return rank >= 2 and perm.index(rank - 1) < perm.index(rank - 2)
+
+
+def _turned(rank: int) -> Perm:
+    """ONNX's own order with the last two axes exchanged."""
+    return (*range(rank - 2), rank - 1, rank - 2)
 
 
 def _matmul_layout(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
@@ -157,15 +162,14 @@ def _matmul_layout(node: ir.Node, perms: Sequence[Perm]) -> NodeLayout:
         output = perm if rank == ranks[0] else perm[:-1]
         return NodeLayout((perm, plain_perm(ranks[1])), (output,))
     if side == 0:
-        return NodeLayout((plain_perm(2), perms[1]), (perms[1],))
+        perm = perms[1] if perms[1][-1] == rank - 2 else _turned(rank)
+        return NodeLayout((plain_perm(2), perm), (perm,))
     wanted = []
     for value, perm, own in zip(node.inputs, perms, ranks, strict=True):
-        plain = plain_perm(own)
         turned = not is_constant(value) and _is_turned(perm)
-        wanted.append((*plain[:-2], own - 1, own - 2) if turned else plain)
+        wanted.append(_turned(own) if turned else plain_perm(own))
     both = min(ranks) >= 2 and all(_is_turned(perm) for perm in wanted)
-    output = plain_perm(rank)
-    return NodeLayout(tuple(wanted), ((*output[:-2], rank - 1, rank - 2) if both else output,))
+    return NodeLayout(tuple(wanted), (_turned(rank) if both else plain_perm(rank),))
 
 
 @lowers("MatMul", layout=_matmul_layout)

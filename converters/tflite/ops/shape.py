@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from toolchain.converters.tflite.carry import reshape_ways
+from toolchain.converters.tflite.carry import Way, reshape_ways
 from toolchain.converters.tflite.layout import (
     along_axes,
     concatenation,
@@ -18,7 +18,7 @@ from toolchain.converters.tflite.layout import (
 )
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops import steps
-from toolchain.converters.tflite.program import Op
+from toolchain.converters.tflite.program import Op, Tensor
 
 
 @lowers("Identity", layout=along_axes)
@@ -66,8 +66,17 @@ def reshape_like(context: NodeContext) -> None:
         ways = reshape_ways(context.shape(), shape, context.input_perm)
         way = next(way for way in ways if way.perm == context.perm)
         if way.moves:
-            x = steps.transpose(context, steps.reshape(context, x, way.split), way.order)
+            x = _transposed(context, x, way)
     steps.store(context, steps.reshape(context, x, stored))
+
+
+def _transposed(context: NodeContext, x: Tensor, way: Way) -> Tensor:
+    """The parts of the stored axes in the order in which they are merged."""
+    long = [axis for axis, size in enumerate(x.shape) if size != 1]
+    if way.split == tuple(x.shape[axis] for axis in long):
+        short = [axis for axis in range(len(x.shape)) if axis not in long]
+        return steps.transpose(context, x, [*short, *(long[part] for part in way.order)])
+    return steps.transpose(context, steps.reshape(context, x, way.split), way.order)
 
 
 @lowers("Expand", layout=expansion)
