@@ -98,6 +98,31 @@ def reshape_ways(source: Sequence[int], target: Sequence[int], perm: Perm) -> li
     return ways
 
 
+def merge_transposed(shape: Sequence[int], order: Sequence[int]) -> tuple[Perm, Perm]:
+    """The same transposition of as few axes as possible.
+
+    Axes of length 1 are left out, and axes that stay neighbours are merged.
+
+    Args:
+        shape: shape before.
+        order: axis i of the result is axis order[i].
+
+    Returns:
+        The merged shape and its order; without axes or with a single one when nothing moves.
+    """
+    long = [axis for axis, size in enumerate(shape) if size != 1]
+    runs: list[list[int]] = []
+    for axis in (axis for axis in order if shape[axis] != 1):
+        if runs and long.index(axis) == long.index(runs[-1][-1]) + 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    before = sorted(runs)
+    return tuple(prod(shape[axis] for axis in run) for run in before), tuple(
+        before.index(run) for run in runs
+    )
+
+
 def _parts(source: Sequence[int], target: Sequence[int]) -> tuple[list[int], list[int], list[_Block]]:
     """Cut both shapes into common parts.
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.tflite.carry import merge_transposed
 from toolchain.converters.tflite.flatbuffer import TENSOR_TYPES
 from toolchain.converters.tflite.lowering import NodeContext, Refused
 from toolchain.converters.tflite.op_version import lowest_version
@@ -285,29 +286,15 @@ def fold_axes(shape: Sequence[int], active: Collection[int], together: bool = Fa
 
 def transpose(context: NodeContext, x: Tensor, order: Sequence[int]) -> Tensor:
     """Axes in another order: axis i of the result is axis order[i]."""
-    moved = [axis for axis in order if x.shape[axis] != 1]
     shape = [x.shape[axis] for axis in order]
-    if moved == sorted(moved):
+    view, turned = merge_transposed(x.shape, order)
+    if len(turned) < 2:
         return reshape(context, x, shape)
-    runs: list[list[int]] = []
-    for axis in moved:
-        before = [other for other in range(axis) if x.shape[other] != 1]
-        if runs and before and runs[-1][-1] == before[-1]:
-            runs[-1].append(axis)
-        else:
-            runs.append([axis])
-    if len(runs) > TRANSPOSED_AXES:
-        raise Refused(f"a transposition of {len(runs)} axes", f"TFLite moves up to {TRANSPOSED_AXES}")
-    sources = sorted(runs)
-    dtype = kernel_type(context, Op.TRANSPOSE, x.dtype)
-    y = cast(context, x, dtype)
-    view: Sequence[int] = x.shape
-    turned = list(order)
-    if len(order) > BROADCAST_AXES:
-        view, turned = (
-            [prod(x.shape[axis] for axis in run) for run in sources],
-            [sources.index(r) for r in runs],
-        )
+    if len(turned) > TRANSPOSED_AXES:
+        raise Refused(f"a transposition of {len(turned)} axes", f"TFLite moves up to {TRANSPOSED_AXES}")
+    if len(order) <= BROADCAST_AXES:
+        view, turned = x.shape, tuple(order)
+    y = cast(context, x, kernel_type(context, Op.TRANSPOSE, x.dtype))
     y = reshape(context, y, view)
     made = [y.shape[axis] for axis in turned]
     y = emit(context, Op.TRANSPOSE, [y, context.int_const(turned, "order")], made)

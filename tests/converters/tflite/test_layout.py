@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from toolchain.converters.tflite.carry import carry_reshape, reshape_ways
+from toolchain.converters.tflite.carry import carry_reshape, merge_transposed, reshape_ways
 from toolchain.converters.tflite.layout import (
     channels_last_perm,
     plain_perm,
@@ -57,6 +58,16 @@ def test_every_way_of_a_reshape_is_right(case):
     for way in ways:
         moved = stored(array, perm).reshape(way.split).transpose(way.order).reshape(-1)
         assert (moved == stored(array.reshape(target), way.perm)).all()
+
+
+@given(st.data())
+def test_a_transposition_of_merged_axes_is_the_same(data):
+    shape = data.draw(st.lists(st.integers(1, 3), max_size=7))
+    order = data.draw(st.permutations(range(len(shape))))
+    array = np.arange(prod(shape)).reshape(shape)
+    view, merged = merge_transposed(shape, order)
+    assert (array.reshape(view).transpose(merged).reshape(-1) == array.transpose(order).reshape(-1)).all()
+    assert all(after != before + 1 for before, after in pairwise(merged))
 
 
 @given(reshapes())

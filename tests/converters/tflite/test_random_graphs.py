@@ -83,7 +83,8 @@ class GraphMaker:
             self.transpose, self.transpose, self.reshape, self.reshape, self.slice, self.concat, self.reduce,
             self.add, self.add, self.convolve, self.convolve, self.multiply, self.gather, self.expand,
             self.tile, self.pad, self.unsqueeze, self.squeeze, self.flatten, self.pool, self.blocks,
-            self.split,
+            self.split, self.accumulate, self.places, self.best, self.triangle, self.einsum,
+            self.choose_elements,
         ]  # fmt: skip
         self.pick(options)(source, self.shapes[source], self.bounds[source])
 
@@ -273,6 +274,59 @@ class GraphMaker:
         self.nodes.append(helper.make_node("Split", inputs, names, name=f"n{len(self.nodes)}", axis=axis))
         for name, size in zip(names, sizes, strict=True):
             self.shapes[name], self.bounds[name] = (*shape[:axis], size, *shape[axis + 1 :]), bound
+
+    def accumulate(self, source, shape, bound) -> None:
+        if shape:
+            axis = self.choose(0, len(shape) - 1)
+            inputs = [source, self.constant(np.array(axis))]
+            self.node("CumSum", inputs, shape, bound * shape[axis], reverse=self.choose(0, 1))
+
+    def places(self, source, shape, bound) -> None:
+        if shape:
+            axis, keep = self.choose(0, len(shape) - 1), self.choose(0, 1)
+            kept = [1 if place == axis else size for place, size in enumerate(shape) if keep or place != axis]
+            found = self.node(
+                self.pick(["ArgMax", "ArgMin"]), [source], kept, shape[axis], axis=axis, keepdims=keep
+            )
+            # Whole numbers are an output at most; the other operators take floats.
+            self.node("Cast", [found], kept, shape[axis], to=1)
+            del self.shapes[found]
+
+    def best(self, source, shape, bound) -> None:
+        if shape:
+            axis = self.choose(0, len(shape) - 1)
+            count = self.choose(1, shape[axis])
+            names = [f"t{len(self.nodes)}_{index}" for index in range(2)]
+            inputs = [source, self.constant(np.array([count]))]
+            name = f"n{len(self.nodes)}"
+            self.nodes.append(
+                helper.make_node("TopK", inputs, names, name=name, axis=axis, largest=self.choose(0, 1))
+            )
+            self.shapes[names[0]], self.bounds[names[0]] = (*shape[:axis], count, *shape[axis + 1 :]), bound
+
+    def triangle(self, source, shape, bound) -> None:
+        if len(shape) > 1:
+            inputs = [source, self.constant(np.array(self.choose(-1, 1)))]
+            self.node("Trilu", inputs, shape, bound, upper=self.choose(0, 1))
+
+    def einsum(self, source, shape, bound) -> None:
+        """A product with a constant over a random axis, the axes of the result in random order."""
+        if not shape:
+            return
+        labels = "abcdef"[: len(shape)]
+        axis, made = self.choose(0, len(shape) - 1), self.choose(1, 3)
+        result = [label for label in labels if label != labels[axis]] + ["z"]
+        result = "".join(result[place] for place in self.permutation(len(result)))
+        sizes = dict(zip(labels, shape, strict=True), z=made)
+        equation = f"{labels},{labels[axis]}z->{result}"
+        inputs = [source, self.integers((shape[axis], made))]
+        self.node(
+            "Einsum", inputs, [sizes[label] for label in result], bound * shape[axis], equation=equation
+        )
+
+    def choose_elements(self, source, shape, bound) -> None:
+        mask = np.random.default_rng(self.choose(0, 1000)).integers(0, 2, shape).astype(bool)
+        self.node("Where", [self.constant(mask), source, self.integers((), -3, 3)], shape, bound)
 
     def outputs(self) -> list[str]:
         made = [name for name in self.shapes if name not in self.inputs]
