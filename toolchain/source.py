@@ -73,6 +73,8 @@ def resolve(model: Any, weights: Path | None = None, input_shape: Shapes = None)
 
 
 def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
+    import torch
+
     from toolchain.models.weights_file import load_weights
     from toolchain.models.zoo import zoo
 
@@ -88,8 +90,10 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
     file = weights or entry.weights
     if file is not None:
         load_weights(module, file)
+    # PyTorch's depthwise convolutions on a CPU are five times faster in this order.
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Source(
-        _with_outputs(spec, module),
+        spec if input_shape is None else _with_outputs(spec, module),
         module,
         trained=file is not None,
         card=entry.card if weights is None else None,
