@@ -14,6 +14,7 @@ from toolchain.converters.graph.flatten_channels_last import flatten_channels_la
 from toolchain.converters.tflite.flatbuffer import serialize
 from toolchain.converters.tflite.float16 import store_float16
 from toolchain.converters.tflite.fuse_activation import fuse_activation
+from toolchain.converters.tflite.fuse_bias import fuse_bias
 from toolchain.converters.tflite.layout import (
     Perm,
     channels_last_perm,
@@ -22,7 +23,7 @@ from toolchain.converters.tflite.layout import (
     rank_of,
     shape_of,
 )
-from toolchain.converters.tflite.lowering import REFUSED_TYPES, Lowering, handlers, lower_graph
+from toolchain.converters.tflite.lowering import REFUSED_TYPES, Lowering, Refused, handlers, lower_graph
 from toolchain.converters.tflite.program import Program, Tensor
 from toolchain.converters.tflite.separate_views import separate_views
 from toolchain.errors import UnsupportedError, UsageError
@@ -87,6 +88,7 @@ def convert(
     lower_graph(lowering, model.graph)
     outputs = _bind_outputs(lowering, model.graph, layout)
     program = lowering.program
+    fuse_bias(program)
     fuse_activation(program)
     separate_views(program)
     if precision == "fp16":
@@ -124,7 +126,10 @@ def _bind_outputs(lowering: Lowering, graph: ir.Graph, layout: str) -> tuple[Ten
         rank = rank_of(value)
         is_last = rank in LAYOUT_NAMES and not is_constant(value) and stored == channels_last_perm(rank)
         perm = _border_perm(value, layout, is_last)
-        tensor = _named_output(lowering, value, perm)
+        try:
+            tensor = _named_output(lowering, value, perm)
+        except Refused as refused:
+            raise UnsupportedError(f"output '{value.name}': {refused.reason}", refused.hint) from refused
         lowering.program.outputs.append(tensor)
         specs.append(_spec(tensor, perm, is_last))
     return tuple(specs)

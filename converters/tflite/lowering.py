@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.tflite.carry import merge_transposed
 from toolchain.converters.tflite.layout import (
     NodeLayout,
     Perm,
@@ -22,19 +23,32 @@ from toolchain.converters.tflite.layout import (
     rank_of,
     shape_of,
 )
+from toolchain.converters.tflite.op_version import lowest_version
 from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
 from toolchain.errors import Refusal, UnsupportedOpsError
 from toolchain.registry import Registry
 
+TRANSPOSED_AXES = 6
 ONNX_DOMAINS = ("", "ai.onnx")
+COMPUTED_TYPES = frozenset(
+    {
+        ir.DataType.FLOAT,
+        ir.DataType.INT8,
+        ir.DataType.INT16,
+        ir.DataType.INT32,
+        ir.DataType.INT64,
+        ir.DataType.UINT8,
+        ir.DataType.UINT16,
+        ir.DataType.UINT32,
+        ir.DataType.UINT64,
+        ir.DataType.BOOL,
+    }
+)
 # Element types that TFLite's float kernels do not take, or that have no TFLite type at all.
 REFUSED_TYPES = {
-    ir.DataType.DOUBLE: "float64",
-    ir.DataType.FLOAT16: "float16",
-    ir.DataType.BFLOAT16: "bfloat16",
-    ir.DataType.STRING: "string",
-    ir.DataType.COMPLEX64: "complex64",
-    ir.DataType.COMPLEX128: "complex128",
+    found: {ir.DataType.DOUBLE: "float64"}.get(found, found.name.lower())
+    for found in ir.DataType
+    if found not in COMPUTED_TYPES and found != ir.DataType.UNDEFINED
 }
 
 
@@ -127,7 +141,8 @@ class Lowering:
 
     def _constant(self, value: ir.Value, perm: Perm) -> Tensor:
         assert value.const_value is not None
-        data = np.ascontiguousarray(value.const_value.numpy().transpose(perm))
+        # ascontiguousarray would turn a scalar into a vector.
+        data = np.asarray(value.const_value.numpy().transpose(perm), order="C")
         return Tensor(self.unique(value.name or "constant"), data.shape, data.dtype, data)
 
     def _move(self, value: ir.Value, stored: Tensor, current: Perm, perm: Perm) -> Tensor:
@@ -136,10 +151,24 @@ class Lowering:
         name = self.unique(f"{stored.name}/{'_'.join(map(str, perm))}")
         if [a for a in current if shape[a] != 1] == [a for a in perm if shape[a] != 1]:
             return self.reshape(stored, target, name)
-        moved = Tensor(name, target, stored.dtype)
-        order = self.int_tensor([current.index(axis) for axis in perm], f"{name}/perm")
-        version = 1 if len(perm) <= 4 else 4 if len(perm) == 5 else 6
-        self.emit(Op.TRANSPOSE, [stored, order], [moved], schema.TransposeOptionsT(), version)
+        order = [current.index(axis) for axis in perm]
+        if len(perm) <= TRANSPOSED_AXES:
+            return self._transpose(stored, order, Tensor(name, target, stored.dtype))
+        view, turned = merge_transposed(stored.shape, order)
+        if len(view) > TRANSPOSED_AXES:
+            raise Refused(
+                f"'{value.name}' has {len(perm)} axes and must be transposed",
+                f"TFLite's kernel takes {TRANSPOSED_AXES} at most: merge axes in the network",
+            )
+        merged = self.reshape(stored, view, f"{name}/merged")
+        turned_shape = tuple(view[axis] for axis in turned)
+        turned_view = self._transpose(merged, turned, Tensor(f"{name}/turned", turned_shape, stored.dtype))
+        return self.reshape(turned_view, target, name)
+
+    def _transpose(self, tensor: Tensor, order: Sequence[int], moved: Tensor) -> Tensor:
+        operands: list[Tensor | None] = [tensor, self.int_tensor(order, f"{moved.name}/perm")]
+        version = lowest_version(Op.TRANSPOSE, operands, [moved])
+        self.emit(Op.TRANSPOSE, operands, [moved], schema.TransposeOptionsT(), version)
         return moved
 
     def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:

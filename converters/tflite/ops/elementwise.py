@@ -11,8 +11,6 @@ from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.program import Op, Tensor
 
-INTEGER_HINT = "cast to int32 or float32 in the network"
-
 
 def operand(context: NodeContext, index: int) -> Tensor:
     """An operand of a broadcasting operator, ready to be combined with the others in the output's order.
