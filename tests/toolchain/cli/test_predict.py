@@ -16,7 +16,7 @@ from toolchain.cli import run
 from toolchain.face.picture import read_picture, write_picture
 from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, Artifact, Preprocess, TensorSpec
 
-PHOTOGRAPH = Path(__file__).parents[2] / "docs" / "images" / "astronaut.jpg"
+PHOTOGRAPH = Path(__file__).parents[3] / "docs" / "images" / "astronaut.jpg"
 SIZE = 64
 LABELS = ("background", "skin", "nose")
 PALETTE = ((0, 0, 0), (255, 0, 255), (0, 255, 0))

@@ -11,7 +11,7 @@ from toolchain.face.picture import read_picture
 from toolchain.runtimes import Runtime
 from toolchain.spec import SEGMENTATION, Artifact, Preprocess, TensorSpec
 
-PHOTOGRAPH = Path(__file__).parents[2] / "docs" / "images" / "astronaut.jpg"
+PHOTOGRAPH = Path(__file__).parents[3] / "docs" / "images" / "astronaut.jpg"
 LABELS = ("background", "skin", "nose")
 PALETTE = ((0, 0, 0), (250, 10, 10), (10, 250, 10))
 
