@@ -22,6 +22,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from toolchain.converters.node_view import is_constant, rank_of, shape_of
 from toolchain.converters.tflite.carry import Perm, reshape_ways
 
 
@@ -48,22 +49,6 @@ def plain_perm(rank: int) -> Perm:
 def channels_last_perm(rank: int) -> Perm:
     """(N, C, spatial...) stored as (N, spatial..., C); ranks below 3 have no spatial axes and stay plain."""
     return (0, *range(2, rank), 1) if rank >= 3 else plain_perm(rank)
-
-
-def rank_of(value: ir.Value | None) -> int:
-    """Rank of a value; 0 for an input that is left out."""
-    return len(value.shape) if value is not None and value.shape is not None else 0
-
-
-def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """Static shape in ONNX order."""
-    assert value.shape is not None
-    return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
-
-
-def is_constant(value: ir.Value | None) -> bool:
-    """Whether a value is known while converting."""
-    return value is not None and value.const_value is not None
 
 
 def _plain_all(values: Sequence[ir.Value | None]) -> tuple[Perm, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,24 +11,23 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from toolchain.converters.tflite.carry import merge_transposed
-from toolchain.converters.tflite.layout import (
-    NodeLayout,
-    Perm,
-    Rule,
+from toolchain.converters.node_view import (
+    ONNX_DOMAINS,
+    NodeView,
+    Refused,
     is_constant,
-    plain,
-    plain_perm,
+    operator_name,
     rank_of,
     shape_of,
 )
+from toolchain.converters.tflite.carry import merge_transposed
+from toolchain.converters.tflite.layout import NodeLayout, Perm, Rule, plain, plain_perm
 from toolchain.converters.tflite.op_version import lowest_version
 from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
 from toolchain.errors import Refusal, UnsupportedOpsError
 from toolchain.registry import Registry
 
 TRANSPOSED_AXES = 6
-ONNX_DOMAINS = ("", "ai.onnx")
 COMPUTED_TYPES = frozenset(
     {
         ir.DataType.FLOAT,
@@ -50,15 +48,6 @@ REFUSED_TYPES = {
     for found in ir.DataType
     if found not in COMPUTED_TYPES and found != ir.DataType.UNDEFINED
 }
-
-
-class Refused(Exception):  # noqa: N818
-    """Raised by a handler for what its operator cannot express; collected, never shown as it is."""
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -196,7 +185,7 @@ class Lowering:
         self.program.operators.append(Operator(code, list(inputs), list(outputs), options, version))
 
 
-class NodeContext:
+class NodeContext(NodeView):
     """What a handler sees of the node that it lowers.
 
     Attributes:
@@ -205,33 +194,9 @@ class NodeContext:
     """
 
     def __init__(self, lowering: Lowering, node: ir.Node, layout: NodeLayout) -> None:
+        super().__init__(node)
         self.lowering = lowering
-        self.node = node
         self.layout = layout
-
-    # Attributes of the ONNX node.
-
-    def int(self, name: str, default: int | None = None) -> Any:
-        """An integer attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_int()
-
-    def ints(self, name: str, default: Sequence[builtins.int] | None = None) -> Any:
-        """A list of integers, as a tuple."""
-        attribute = self.node.attributes.get(name)
-        if attribute is None:
-            return None if default is None else tuple(default)
-        return tuple(attribute.as_ints())
-
-    def float(self, name: str, default: float = 0.0) -> Any:
-        """A float attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_float()
-
-    def string(self, name: str, default: str = "") -> str:
-        """A string attribute."""
-        attribute = self.node.attributes.get(name)
-        return default if attribute is None else attribute.as_string()
 
     # Values.
 
@@ -245,53 +210,13 @@ class NodeContext:
         """Storage order of the first input."""
         return self.layout.inputs[0]
 
-    def given(self, index: builtins.int) -> bool:
-        """Whether the optional input is there."""
-        return index < len(self.node.inputs) and self.node.inputs[index] is not None
-
-    def onnx(self, index: builtins.int) -> ir.Value:
-        """Input `index` of the ONNX node, which must be there."""
-        value = self.node.inputs[index] if index < len(self.node.inputs) else None
-        if value is None:
-            raise Refused(f"input {index} is missing")
-        return value
-
-    def shape(self, index: builtins.int = 0) -> tuple[Any, ...]:
-        """Shape of an input in ONNX order."""
-        return shape_of(self.onnx(index))
-
-    def out_shape(self, index: builtins.int = 0) -> tuple[Any, ...]:
-        """Shape of an output in ONNX order."""
-        return shape_of(self.node.outputs[index])
-
-    def dtype(self, index: builtins.int = 0) -> np.dtype:
-        """Element type of an input."""
-        found = self.onnx(index).dtype
-        assert found is not None
-        return found.numpy()
-
-    def input(self, index: builtins.int = 0) -> Tensor:
+    def input(self, index: int = 0) -> Tensor:
         """The tensor of an input in the order that the layout rule chose."""
         return self.lowering.value(self.onnx(index), self.layout.inputs[index])
 
-    def input_as(self, index: builtins.int, perm: Perm) -> Tensor:
+    def input_as(self, index: int, perm: Perm) -> Tensor:
         """The tensor of an input in an order of the handler's own choice."""
         return self.lowering.value(self.onnx(index), perm)
-
-    def constant(self, index: builtins.int, what: str) -> np.ndarray:
-        """Value of an input that must be known while converting, in ONNX order.
-
-        Raises:
-            Refused: it is computed at run time.
-        """
-        value = self.onnx(index)
-        if value.const_value is None:
-            raise Refused(f"{what} is computed at run time", f"make {what} a constant in the network")
-        return value.const_value.numpy()
-
-    def optional_constant(self, index: builtins.int, what: str) -> np.ndarray | None:
-        """As `constant`, None when the optional input is left out."""
-        return self.constant(index, what) if self.given(index) else None
 
     def axis(self, axis: Any, perm: Perm | None = None) -> Any:
         """Where an ONNX axis (negative: from the end) is stored, in the first input's order by default."""
@@ -300,7 +225,7 @@ class NodeContext:
 
     # Emitting.
 
-    def output(self, index: builtins.int = 0, perm: Perm | None = None) -> Tensor:
+    def output(self, index: int = 0, perm: Perm | None = None) -> Tensor:
         """Make the tensor of an output, in the order that the layout rule chose unless told otherwise."""
         value = self.node.outputs[index]
         perm = self.layout.outputs[index] if perm is None else perm
@@ -314,7 +239,7 @@ class NodeContext:
         self.lowering.bind(value, tensor, perm)
         return tensor
 
-    def alias(self, tensor: Tensor, index: builtins.int = 0) -> None:
+    def alias(self, tensor: Tensor, index: int = 0) -> None:
         """Say that an output is `tensor` itself, in the order that the layout rule chose."""
         self.lowering.bind(self.node.outputs[index], tensor, self.layout.outputs[index])
 
@@ -351,7 +276,7 @@ class NodeContext:
         base = self.node.outputs[0].name or self.node.op_type
         return self.lowering.reshape(tensor, shape, self.lowering.unique(f"{base}/{suffix}"))
 
-    def reshape_to_output(self, tensor: Tensor, index: builtins.int = 0) -> Tensor:
+    def reshape_to_output(self, tensor: Tensor, index: int = 0) -> Tensor:
         """The same data as output `index`."""
         made = self.output(index)
         options = schema.ReshapeOptionsT()
@@ -369,8 +294,7 @@ def lower_node(lowering: Lowering, node: ir.Node) -> Refusal | None:
             if value.dtype is not None and value.shape is not None:
                 dtype = np.dtype(np.float32) if value.dtype in REFUSED_TYPES else value.dtype.numpy()
                 lowering.bind(value, Tensor("refused", shape_of(value), dtype), plain_perm(rank_of(value)))
-        name = node.op_type if node.domain in ONNX_DOMAINS else f"{node.domain}::{node.op_type}"
-        return Refusal(name, node.name or "", refused.reason, refused.hint)
+        return Refusal(operator_name(node), node.name or "", refused.reason, refused.hint)
 
 
 def _lower(lowering: Lowering, node: ir.Node) -> None:
