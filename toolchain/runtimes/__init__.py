@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolchain.errors import UnsupportedError, UsageError
+from toolchain.errors import UsageError
 from toolchain.runtimes.base import Runtime
+from toolchain.runtimes.coreml import NATIVE, REFERENCE, CoreMLNativeRuntime, CoreMLRuntime
 from toolchain.runtimes.litert import INTERPRETERS, LiteRTRuntime
 from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
 __all__ = ["Runtime", "load"]
 
 ONNX = "onnxruntime"
-SUFFIXES = (".tflite", ".onnx")
 CORE_ML = (".mlpackage", ".mlmodel")
+SUFFIXES = (".tflite", ".onnx", *CORE_ML)
+RUNTIMES = (ONNX, *INTERPRETERS, REFERENCE, NATIVE)
 
 
 def load(
@@ -22,10 +24,11 @@ def load(
     """Load a model file, ours or not.
 
     Args:
-        path: a `.tflite` or `.onnx` file.
-        threads: threads of one operator; None is the runtime's default (LiteRT: 1, ONNX Runtime: all cores).
-        runtime: "onnxruntime", "litert", "tflite-runtime" or "tensorflow". By default the suffix decides, and
-            a `.tflite` file goes to the first of the last three that is installed.
+        path: a `.tflite`, `.onnx`, `.mlpackage` or `.mlmodel` file.
+        threads: threads of one operator; None is the runtime's default (LiteRT: 1, the others: all cores).
+        runtime: "onnxruntime", "litert", "tflite-runtime", "tensorflow", "coreml" or "coreml-native". By
+            default the suffix decides: a `.tflite` file goes to the first interpreter of the second to
+            fourth that is installed, a Core ML file to the reference interpreter "coreml".
         delegate: False is the plain way: LiteRT's own kernels without XNNPACK, ONNX Runtime without its
             graph optimizations.
 
@@ -40,24 +43,29 @@ def load(
     path = Path(path)
     if runtime is None:
         _check_suffix(path)
-    elif runtime not in (ONNX, *INTERPRETERS):
-        raise UsageError(f"unknown runtime '{runtime}'", f"runtimes are {', '.join((ONNX, *INTERPRETERS))}")
+        runtime = _default_runtime(path)
+    elif runtime not in RUNTIMES:
+        raise UsageError(f"unknown runtime '{runtime}'", f"runtimes are {', '.join(RUNTIMES)}")
+    if runtime in (REFERENCE, NATIVE):
+        return CoreMLRuntime(path, threads) if runtime == REFERENCE else CoreMLNativeRuntime(path)
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder, not a model file", f"give a {_suffixes()} file")
     if not path.exists():
         raise UsageError(f"no model file at '{path}'", "`toolchain export` writes one")
-    if runtime == ONNX or (runtime is None and path.suffix.lower() == ".onnx"):
+    if runtime == ONNX:
         return OnnxRuntime(path, threads, optimize=delegate)
-    return LiteRTRuntime(path, threads, delegate, interpreters=[runtime] if runtime else list(INTERPRETERS))
+    interpreters = [runtime] if runtime in INTERPRETERS else list(INTERPRETERS)
+    return LiteRTRuntime(path, threads, delegate, interpreters=interpreters)
+
+
+def _default_runtime(path: Path) -> str:
+    """Name of the runtime that a suffix stands for; "" for any TFLite interpreter."""
+    suffix = path.suffix.lower()
+    return {".onnx": ONNX, ".tflite": ""}.get(suffix, REFERENCE)
 
 
 def _check_suffix(path: Path) -> None:
-    suffix = path.suffix.lower()
-    if suffix in CORE_ML:
-        raise UnsupportedError(
-            f"'{path}': Core ML files cannot be run in this version", f"use a {_suffixes()} file"
-        )
-    if suffix not in SUFFIXES:
+    if path.suffix.lower() not in (*SUFFIXES, ".mlmodelc"):
         raise UsageError(f"'{path}' has no suffix of a known model file", f"supported are {_suffixes()}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolchain import load
-from toolchain.errors import UnsupportedError, UsageError
+from toolchain.errors import UsageError
 from toolchain.runtimes.litert import LiteRTRuntime
 from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
@@ -28,8 +28,9 @@ def test_a_named_runtime_needs_no_suffix(conv_file, name):
         ("absent.onnx", UsageError, "no model file", "toolchain export"),
         ("net.pt", UsageError, "no suffix of a known model file", ".tflite or .onnx"),
         ("net", UsageError, "no suffix of a known model file", ".tflite or .onnx"),
-        ("net.mlpackage", UnsupportedError, "Core ML", ".tflite or .onnx"),
-        ("net.mlmodel", UnsupportedError, "Core ML", ".tflite or .onnx"),
+        ("absent.mlpackage", UsageError, "no model file", "toolchain export"),
+        ("absent.mlmodel", UsageError, "no model file", "toolchain export"),
+        ("net.mlpackage.rejected", UsageError, "no suffix of a known model file", ".mlpackage or .mlmodel"),
     ],
 )
 def test_paths_that_cannot_be_loaded(tmp_path, name, kind, message, hint):
@@ -48,7 +49,9 @@ def test_a_folder_is_not_a_model(tmp_path):
 def test_an_unknown_runtime_lists_the_known_ones(conv_file):
     with pytest.raises(UsageError) as caught:
         load(conv_file, runtime="lite-rt")
-    assert caught.value.hint == "runtimes are onnxruntime, litert, tflite-runtime, tensorflow"
+    assert caught.value.hint == (
+        "runtimes are onnxruntime, litert, tflite-runtime, tensorflow, coreml, coreml-native"
+    )
 
 
 @pytest.mark.parametrize("threads", [0, -3])

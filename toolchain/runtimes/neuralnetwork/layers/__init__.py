@@ -1,0 +1,26 @@
+"""The layers, by family. Importing this package registers all of them."""
+
+from toolchain.runtimes.neuralnetwork.layers import (  # noqa: F401
+    activation,
+    broadcast,
+    concat,
+    constants,
+    convolution,
+    crop_resize,
+    elementwise,
+    gather,
+    linear,
+    normalization,
+    pad,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    scatter,
+    shape,
+    slices,
+    sort,
+    suppression,
+    unary,
+    volume,
+)
