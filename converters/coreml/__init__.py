@@ -1,0 +1,1 @@
+"""Core ML: .mlpackage and .mlmodel through coremltools' MIL builder, without its PyTorch front end."""
