@@ -20,21 +20,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolchain.errors import ParityError, UnsupportedError, UsageError
+from toolchain.head import with_head
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
 from toolchain.runtimes import load
 from toolchain.samples import answers, samples
 from toolchain.source import Shapes, Source, resolve
-from toolchain.spec import Artifact
-from toolchain.targets import TARGETS, Target, Written
+from toolchain.spec import Artifact, Parity
+from toolchain.targets import TARGETS, Target, WriteOptions, Written
 from toolchain.verify import reference_of, run_file
 from toolchain.versions import versions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-DEFAULT_FORMATS = ("tflite",)
+DEFAULT_FORMATS = ("tflite", "coreml")
+APPLE_FORMATS = ("coreml", "mlmodel")
+LAYOUTS = ("nhwc", "nchw")
 SAMPLES = 8
+# Precisions that lose so little that a failed gate is a fault, not a choice.
+EXACT = ("fp32", "fp16")
+SCORES = "scores"
 
 
 @dataclass
@@ -47,9 +53,11 @@ class ExportOptions:
         output: folder of the files.
         calibration: real inputs to compare on; None for synthetic ones.
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
+        ios: oldest iOS that must run the Core ML files; None for the oldest that can.
         count: how many samples to compare at most.
         command: the command line, for the sidecar.
         progress: called with the name of each stage as it starts.
+        note: called with what the user should know before the work begins.
     """
 
     formats: Sequence[str] = DEFAULT_FORMATS
@@ -57,9 +65,11 @@ class ExportOptions:
     output: Path = Path("build")
     calibration: str | Path | None = None
     layout: str = "nhwc"
+    ios: int | None = None
     count: int = SAMPLES
     command: str = ""
     progress: Callable[[str], None] = field(default=lambda _stage: None)
+    note: Callable[[str], None] = field(default=lambda _note: None)
 
 
 def export(
@@ -70,6 +80,8 @@ def export(
     calibration: str | Path | None = None,
     output: str | Path = "build",
     layout: str = "nhwc",
+    ios: int | None = None,
+    head: str | None = None,
     weights: str | Path | None = None,
     input_shape: Shapes = None,
 ) -> list[Artifact]:
@@ -78,11 +90,14 @@ def export(
     Args:
         model: nn.Module, zoo name, path of a `.onnx` file, or `file.py:factory`.
         example_inputs: tensor or arrays, or a dict of them by input name; only their shapes are used.
-        formats: "tflite", "onnx".
-        precisions: "fp32", "fp16"; None for the default of each format.
+        formats: "tflite", "coreml", "mlmodel", "onnx".
+        precisions: "fp32", "fp16", for Core ML also "w8", "palette4", "palette6", "palette8"; None for the
+            default of each format.
         calibration: folder of pictures, `.npy`/`.npz`, or `celebamask:PATH`, to compare on.
         output: folder of the files.
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
+        ios: oldest iOS that must run the Core ML files; None for the oldest that can.
+        head: "softmax" or "argmax" over the classes of the first output, inside the files; None for neither.
         weights: state dict for the network.
         input_shape: shape of the only input, or one per input name; instead of `example_inputs`.
 
@@ -93,13 +108,43 @@ def export(
         ToolchainError: a child of it for everything that can be known to go wrong; no file is left then.
     """
     options = ExportOptions(
-        formats, precisions, Path(output), calibration, layout, command="toolchain.export()"
+        formats, precisions, Path(output), calibration, layout, ios, command="toolchain.export()"
     )
     shapes = _shapes_of(example_inputs) if example_inputs is not None else input_shape
-    return export_source(resolve(model, Path(weights) if weights else None, shapes), options)
+    source = with_head(resolve(model, Path(weights) if weights else None, shapes), head)
+    return export_source(source, options).require_all()
 
 
-def export_source(source: Source, options: ExportOptions) -> list[Artifact]:
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        artifacts: one per file that passed.
+        rejected: one error per file that did not; it is kept under its `.rejected` name.
+        reference: runtime whose answers count as the truth.
+        graph: parity of the cleaned ONNX graph, which all files were made from.
+    """
+
+    artifacts: list[Artifact]
+    rejected: list[ParityError]
+    reference: str
+    graph: Parity
+
+    def require_all(self) -> list[Artifact]:
+        """The artifacts.
+
+        Raises:
+            ParityError: files were rejected; it names all of them.
+        """
+        if len(self.rejected) == 1:
+            raise self.rejected[0]
+        if self.rejected:
+            raise ParityError("; ".join(error.message for error in self.rejected), self.rejected[0].hint)
+        return self.artifacts
+
+
+def export_source(source: Source, options: ExportOptions) -> Exported:
     """Export a resolved network; see `export`."""
     jobs = _jobs(options)
     seconds: dict[str, float] = {}
@@ -107,10 +152,28 @@ def export_source(source: Source, options: ExportOptions) -> list[Artifact]:
         with _timed("graph", seconds, options):
             graph = clean_graph(source)
         # All files are written before any is run, so that a refusal comes before the long part.
-        drafts = [_convert(source, graph, stage, target, precision, options) for target, precision in jobs]
+        drafts = [_convert(source, graph, stage, target, job, options) for target, job in jobs]
         with _timed("reference", seconds, options):
             truth = _truth(source, options)
-        return [_check(source, draft, truth, stage, options, dict(seconds)) for draft in drafts]
+            parity = _graph_parity(source, graph, truth)
+        exported = Exported([], [], truth.runtime, parity)
+        for draft in drafts:
+            try:
+                exported.artifacts.append(_check(source, draft, truth, stage, options, dict(seconds)))
+            except ParityError as error:
+                exported.rejected.append(error)
+    return exported
+
+
+def _graph_parity(source: Source, graph: ir.Model, truth: _Truth) -> Parity:
+    """How close the graph in ONNX Runtime is to the network: what a converter cannot be better than."""
+    import onnx_ir
+
+    from toolchain.runtimes.onnx_runtime import OnnxRuntime
+
+    with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as runtime:
+        made = [run_file(runtime, sample, source.spec) for sample in truth.inputs]
+    return compare(truth.expected, made, source.spec.task, truth.runtime, truth.origin)
 
 
 @dataclass(frozen=True)
@@ -126,32 +189,60 @@ class _Truth:
 def clean_graph(source: Source) -> ir.Model:
     """The cleaned ONNX graph of a network; a PyTorch network goes through torch.onnx.export."""
     from toolchain.converters.graph import clean
+    from toolchain.converters.graph.append_head import append_head
     from toolchain.converters.torch_to_onnx import torch_to_onnx
 
     if source.module is not None:
-        graph = torch_to_onnx(
-            source.module, source.spec.inputs, [tensor.name for tensor in source.spec.outputs]
-        )
+        graph = torch_to_onnx(source.module, source.spec.inputs, _output_names(source))
+        clean(graph)
     else:
         assert source.cleaned is not None
-        return source.cleaned.clone()
-    clean(graph)
+        graph = source.cleaned.clone()
+    if source.head is not None:
+        append_head(graph, source.head)
     return graph
 
 
-def _jobs(options: ExportOptions) -> list[tuple[Target, str]]:
-    """Every (target, precision) asked for; a precision that no target asked for can have is an error."""
+def _output_names(source: Source) -> list[str]:
+    """The outputs' names before the head, whose own name is another."""
+    names = [tensor.name for tensor in source.spec.outputs]
+    return [SCORES, *names[1:]] if source.head is not None else names
+
+
+def _jobs(options: ExportOptions) -> list[tuple[Target, WriteOptions]]:
+    """Every file asked for; what can be known to be impossible before any work is an error."""
     targets = [TARGETS.get(name) for name in dict.fromkeys(options.formats)]
+    _check_flags(options, targets)
     jobs = []
     for target in targets:
         for precision in dict.fromkeys(options.precisions or (target.default,)):
             if precision not in target.precisions:
+                able = [name for name in TARGETS if precision in TARGETS.get(name).precisions]
+                others = (
+                    f"; '{precision}' exists for {' and '.join('-f ' + name for name in able)}"
+                    if able
+                    else ""
+                )
                 raise UsageError(
                     f"format '{target.name}' cannot have precision '{precision}'",
-                    f"use {', '.join(target.precisions)}",
+                    f"use {', '.join(target.precisions)}{others}",
                 )
-            jobs.append((target, precision))
+            job = WriteOptions(precision, options.layout, options.ios)
+            for note in target.check(job):
+                options.note(note)
+            jobs.append((target, job))
     return jobs
+
+
+def _check_flags(options: ExportOptions, targets: list[Target]) -> None:
+    """Raises UsageError for a layout that does not exist, and for an iOS version where nothing is for iOS."""
+    if options.layout not in LAYOUTS:
+        raise UsageError(f"unknown layout '{options.layout}'", f"use {' or '.join(LAYOUTS)}")
+    if options.ios is not None and not any(target.name in APPLE_FORMATS for target in targets):
+        raise UsageError(
+            "--ios is for Core ML files, and none is asked for",
+            f"leave --ios out, or add {' or '.join('-f ' + name for name in APPLE_FORMATS)}",
+        )
 
 
 @dataclass(frozen=True)
@@ -166,13 +257,20 @@ class _Draft:
 
 
 def _convert(
-    source: Source, graph: ir.Model, stage: Staged, target: Target, precision: str, options: ExportOptions
+    source: Source, graph: ir.Model, stage: Staged, target: Target, job: WriteOptions, options: ExportOptions
 ) -> _Draft:
-    name = f"{source.spec.name}-{precision}{target.suffix}"
+    name = f"{source.spec.name}-{job.precision}{target.suffix}"
     seconds: dict[str, float] = {}
     with _timed("convert", seconds, options):
-        written = target.write(graph.clone(), precision, options.layout, stage.path(name), source.spec)
-    return _Draft(name, target.name, precision, written, seconds["convert"])
+        written = target.write(graph.clone(), job, stage.path(name), source.spec)
+    for made, wanted in zip(
+        (*written.inputs, *written.outputs), (*source.spec.inputs, *source.spec.outputs), strict=True
+    ):
+        if made.name != wanted.name:
+            options.note(
+                f"'{wanted.name}' is called '{made.name}' in {name}: the format allows no other name"
+            )
+    return _Draft(name, target.name, job.precision, written, seconds["convert"])
 
 
 def _truth(source: Source, options: ExportOptions) -> _Truth:
@@ -196,7 +294,7 @@ def _check(
     with _timed("verify", seconds, options):
         actual = _run(source, draft, truth, stage)
     parity = compare(truth.expected, actual, spec.task, truth.runtime, truth.origin)
-    failed = failures(parity, draft.precision, spec.task)
+    failed = failures(parity, draft.precision, spec)
     if failed:
         rejected = stage.reject(draft.name)
         if not _repeats(source, truth):
@@ -208,7 +306,7 @@ def _check(
             )
         raise ParityError(
             f"'{draft.name}' does not compute what the network computes: {'; '.join(failed)}",
-            f"it is kept as '{rejected}'; please report this fault of the converter with the network",
+            f"it is kept as '{rejected}'; {_way_out(draft.precision)}",
         )
     artifact = Artifact(
         path=options.output / draft.name,
@@ -228,6 +326,12 @@ def _check(
         seconds={stage_name: round(value, 3) for stage_name, value in seconds.items()},
     )
     return stage.publish(draft.name, artifact)
+
+
+def _way_out(precision: str) -> str:
+    if precision in EXACT:
+        return "please report this fault of the converter with the network"
+    return "this network needs more bits: choose another precision"
 
 
 def _run(source: Source, draft: _Draft, truth: _Truth, stage: Staged) -> list[Arrays]:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import UnsupportedError, UnsupportedOpsError, UsageError
+from toolchain.publish import size_of
 from toolchain.source import Shapes
 from toolchain.spec import TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-TRANSPOSES = ("TRANSPOSE", "Transpose")
+TRANSPOSES = ("TRANSPOSE", "Transpose", "transpose", "permute")
+SUFFIXES = (".tflite", ".onnx", ".mlpackage", ".mlmodel")
+REJECTED = ".rejected"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Inspection:
 
     Attributes:
         path: the file.
-        format: "tflite" or "onnx".
+        format: "tflite", "onnx", "coreml" or "mlmodel".
         bytes: its size.
         inputs: input tensors as stored.
         outputs: output tensors as stored.
@@ -72,7 +75,7 @@ class Inspection:
 
 
 def inspect_file(path: Path, input_shape: Shapes = None) -> Inspection:
-    """Inspect a `.tflite` or `.onnx` file.
+    """Inspect a `.tflite`, `.onnx`, `.mlpackage` or `.mlmodel` file.
 
     Args:
         path: the file.
@@ -82,17 +85,55 @@ def inspect_file(path: Path, input_shape: Shapes = None) -> Inspection:
         UsageError: no such file, or a suffix that is not known.
         UnsupportedError: the file is damaged.
     """
-    if not path.is_file():
-        raise UsageError(f"no file '{path}'", "give the path of a .tflite or .onnx file")
-    if path.name.lower().endswith(".tflite"):
-        if input_shape is not None:
-            raise UsageError(
-                "--input-shape is for ONNX files; a .tflite file has its shapes", "leave --input-shape out"
-            )
-        return _inspect_tflite(path)
-    if path.name.lower().endswith(".onnx"):
+    suffix = path.name.lower().removesuffix(REJECTED).rpartition(".")[2]
+    readers = {
+        "tflite": _inspect_tflite,
+        **dict.fromkeys(("mlpackage", "mlmodel", "mlmodelc"), _inspect_coreml),
+    }
+    if suffix == "onnx" and path.is_file():
         return _inspect_onnx(path, input_shape)
-    raise UsageError(f"'{path}' is neither .tflite nor .onnx", "these are the formats that can be inspected")
+    if suffix != "onnx" and suffix not in readers:
+        raise UsageError(f"'{path}' is no model file of a known format", f"these are {', '.join(SUFFIXES)}")
+    if not path.exists() or (path.is_dir() and not suffix.startswith("mlpackage")):
+        raise UsageError(f"no file '{path}'", f"give the path of a model file: {', '.join(SUFFIXES)}")
+    if input_shape is not None:
+        raise UsageError(
+            "--input-shape is for ONNX files; other files have their shapes", "leave --input-shape out"
+        )
+    return readers[suffix](path)
+
+
+def _inspect_coreml(path: Path) -> Inspection:
+    from toolchain.runtimes.coreml import NEURAL_NETWORKS, PROGRAM, read_inputs, read_outputs
+    from toolchain.runtimes.coreml_file import read_coreml
+
+    file = read_coreml(path)
+    named: dict[str, Any]
+    if file.kind == PROGRAM:
+        from toolchain.runtimes.mil.measure import macs, parameters
+        from toolchain.runtimes.mil.program import histogram, read_program
+
+        program = read_program(file.spec.mlProgram, file.folder)
+        counts = histogram(program.block.operations)
+        named = {"ops": counts, "parameters": parameters(program), "macs": macs(program)}
+    elif file.kind in NEURAL_NETWORKS:
+        from toolchain.runtimes.neuralnetwork import measure
+
+        counts = measure.histogram(file.spec)
+        named = {"ops": counts, "parameters": measure.parameters(file.spec), "macs": None}
+    else:
+        raise UnsupportedError(
+            f"'{path}' is a Core ML model of the kind '{file.kind}', not a network",
+            "ML Programs and neural networks can be inspected",
+        )
+    return Inspection(
+        path=path,
+        format="coreml" if path.is_dir() else "mlmodel",
+        bytes=size_of(path),
+        inputs=read_inputs(file),
+        outputs=read_outputs(file),
+        **named,
+    )
 
 
 def _inspect_tflite(path: Path) -> Inspection:

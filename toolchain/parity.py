@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, Parity, TensorSpec, shape_text
+from toolchain.spec import (
+    CLASSIFICATION,
+    GENERIC,
+    SEGMENTATION,
+    ModelSpec,
+    Parity,
+    Preprocess,
+    TensorSpec,
+    shape_text,
+)
 
 Arrays = dict[str, np.ndarray]
 
@@ -78,7 +87,7 @@ def compare(
             tally.add(truth[name], found[name])
         if task != GENERIC:
             first = next(iter(truth))
-            hit = truth[first].argmax(1) == found[first].argmax(1)
+            hit = _same_labels(truth[first], found[first])
             same, total = same + int(hit.sum()), total + hit.size
     return Parity(
         sqnr_db=min(tally.sqnr_db for tally in tallies.values()),
@@ -88,6 +97,11 @@ def compare(
         reference=reference,
         inputs=inputs,
     )
+
+
+def _same_labels(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Where the most probable classes are the same; integers are labels already, in a file perhaps floats."""
+    return found == truth if truth.dtype.kind in "iu" else found.argmax(1) == truth.argmax(1)
 
 
 def _check_comparable(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> None:
@@ -106,10 +120,16 @@ def _check_comparable(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> N
             )
 
 
-def failures(parity: Parity, precision: str, task: str) -> list[str]:
-    """Which gates a file of this precision fails, as sentences; empty when it passes."""
+def failures(parity: Parity, precision: str, spec: ModelSpec) -> list[str]:
+    """Which gates a file of this precision fails, as sentences; empty when it passes.
+
+    Labels have no signal-to-noise ratio: where the network's first output holds labels, their agreement
+    decides at every precision.
+    """
     found = []
-    floor = SQNR_GATES.get(precision)
+    task = spec.task
+    labels = task != GENERIC and np.dtype(spec.outputs[0].dtype).kind in "iu"
+    floor = None if labels else SQNR_GATES.get(precision)
     if floor is not None and not parity.sqnr_db >= floor:
         found.append(f"SQNR {parity.sqnr_db:.1f} dB is below {floor:.0f} dB")
     if floor is None and parity.agreement is not None and parity.agreement < AGREEMENT_GATES[task]:
@@ -132,9 +152,44 @@ def is_channels_last(tensor: TensorSpec) -> bool:
     return len(tensor.layout) >= 3 and tensor.layout.endswith("C")
 
 
-def to_file(feeds: Arrays, tensors: Sequence[TensorSpec]) -> Arrays:
-    """Arrays in ONNX order -> the order in which the file takes them."""
-    return {t.name: channels_last(feeds[t.name]) if is_channels_last(t) else feeds[t.name] for t in tensors}
+def to_file(feeds: Arrays, tensors: Sequence[TensorSpec], preprocess: Preprocess | None = None) -> Arrays:
+    """Arrays in ONNX order and the network's range -> as the file takes them.
+
+    Args:
+        feeds: one array per input of the file.
+        tensors: the file's inputs.
+        preprocess: the network's; needed for a file that takes pixels and normalizes them itself.
+
+    Raises:
+        UsageError: the file takes pixels, and the network does not say how it normalizes them.
+    """
+    return {tensor.name: _to_file(feeds[tensor.name], tensor, preprocess) for tensor in tensors}
+
+
+def _to_file(array: np.ndarray, tensor: TensorSpec, preprocess: Preprocess | None) -> np.ndarray:
+    if tensor.image:
+        if preprocess is None:
+            raise UsageError(
+                f"input '{tensor.name}' of the file is an image; how the network normalizes one is not known",
+                "compare with a network whose ModelSpec has `preprocess`",
+            )
+        return channels_last(to_pixels(array, preprocess))
+    if tensor.dtype == "int32" and array.dtype in (np.bool_, np.int64):
+        # Core ML files have neither type at their borders.
+        array = array.astype(np.int32)
+    return channels_last(array) if is_channels_last(tensor) else array
+
+
+def to_pixels(array: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Normalized planes (N, C, H, W) -> the 8-bit pixels that they were made from."""
+    mean, std = (np.reshape(v, (1, -1, 1, 1)) for v in (preprocess.mean, preprocess.std))
+    return np.clip(np.rint(array * std + mean), 0, 255).astype(np.uint8)
+
+
+def from_pixels(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Pixels (N, C, H, W) on the 0-255 scale -> normalized planes, float32."""
+    mean, std = (np.reshape(v, (1, -1, 1, 1)).astype(np.float32) for v in (preprocess.mean, preprocess.std))
+    return (pixels.astype(np.float32) - mean) / std
 
 
 def from_file(results: Arrays, tensors: Sequence[TensorSpec]) -> Arrays:

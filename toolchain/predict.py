@@ -13,7 +13,7 @@ from toolchain.face.colorize import ALPHA, colorize
 from toolchain.face.detector import detector
 from toolchain.face.parse import Contract, FaceParser, Stages, check_runtime
 from toolchain.face.picture import check_writable, read_picture, write_picture
-from toolchain.face.preprocess import dequantized, normalized, picture_sizes, softmax, to_input
+from toolchain.face.preprocess import dequantized, picture_input, picture_sizes, softmax
 from toolchain.face.region import Box, central_square, crop, crop_matrix, face_square, whole_square
 from toolchain.runtimes import Runtime, load
 from toolchain.spec import CLASSIFICATION, SEGMENTATION, Artifact, load_sidecar
@@ -156,7 +156,7 @@ def _classify(artifact: Artifact, runtime: Runtime, picture: np.ndarray) -> Pred
     with stages.measure("crop"):
         matrix = crop_matrix(central_square(*picture.shape[:2]), height)
         cut = crop(picture, matrix, height, preprocess.resize)
-        arrays = {image.name: to_input(normalized(cut, preprocess), image)}
+        arrays = {image.name: picture_input(cut, preprocess, image)}
     with stages.measure("inference"):
         result = runtime.run(arrays)
     probabilities = _probabilities(dequantized(result[scores.name], scores).ravel())

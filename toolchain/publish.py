@@ -17,6 +17,8 @@ from toolchain.errors import ToolchainError, UsageError
 from toolchain.spec import Artifact, sidecar_path
 
 CHUNK = 1 << 20
+# Every package of Core ML has it, and no other folder that may lie in the way.
+MANIFEST = "Manifest.json"
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -94,23 +96,32 @@ def staging(output: Path) -> Iterator[Staged]:
 
 
 def _check_replaceable(source: Path, target: Path) -> None:
-    """A file never replaces a folder, whose content would be lost, and a folder never a file."""
-    if (target.exists() or target.is_symlink()) and source.is_dir() != _is_folder(target):
-        kind = "folder" if _is_folder(target) else "file"
+    """A file never replaces a folder, whose content would be lost, and a package nothing but a package."""
+    if target.is_symlink() or not target.exists():
+        return
+    if source.is_dir() != target.is_dir() or (target.is_dir() and not (target / MANIFEST).is_file()):
+        kind = "folder" if target.is_dir() else "file"
         raise UsageError(
             f"there is a {kind} at '{target}', which must not be overwritten", "move it, or choose another -o"
         )
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
 def _replace(source: Path, target: Path) -> None:
-    """Move over what is there; a package is a folder, which os.replace cannot overwrite."""
-    if _is_folder(target):
-        shutil.rmtree(target)
-    os.replace(source, target)
+    """Move over what is there; links are replaced, what they point to is left.
+
+    A package is a folder, over which os.replace cannot move: the older one waits aside until the new one is
+    in its place.
+    """
+    if not source.is_dir() or not (target.exists() or target.is_symlink()):
+        os.replace(source, target)
+        return
+    aside = source.with_name(f"{source.name}.older")
+    os.replace(target, aside)
+    try:
+        os.replace(source, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
 
 
 def size_of(path: Path) -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.parity import Arrays
-from toolchain.spec import SEGMENTATION, ModelSpec, Preprocess, TensorSpec
+from toolchain.parity import Arrays, from_pixels, to_pixels
+from toolchain.spec import PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SYNTHETIC = 4
@@ -34,6 +34,21 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
     """
     if calibration is None:
         return synthetic(spec, min(count, SYNTHETIC)), "synthetic"
+    return [_of_pixels(spec, sample) for sample in _given(spec, calibration, count)], str(calibration)
+
+
+def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
+    """The sample with its picture rounded to 8 bits per channel, as cameras and files have it.
+
+    Files that take pixels can be fed nothing finer, and all files are compared on the same inputs.
+    """
+    if spec.preprocess is None:
+        return sample
+    name = spec.inputs[0].name
+    return {**sample, name: from_pixels(to_pixels(sample[name], spec.preprocess), spec.preprocess)}
+
+
+def _given(spec: ModelSpec, calibration: str | Path, count: int) -> list[Arrays]:
     text = str(calibration)
     scheme, colon, place = text.partition(":")
     if colon and scheme == "celebamask":
@@ -50,7 +65,7 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
     taken = [sample for sample, _ in zip(found, range(count), strict=False)]
     if not taken:
         raise UsageError(f"'{text}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}")
-    return taken, text
+    return taken
 
 
 def synthetic(spec: ModelSpec, count: int) -> list[Arrays]:
@@ -83,8 +98,7 @@ def answers(
     Returns:
         (samples, answers), one each per sample.
     """
-    parser = spec.task == SEGMENTATION and len(spec.inputs) == 2
-    if not parser or spec.inputs[1].shape != spec.outputs[0].shape:
+    if not takes_previous_mask(spec):
         return inputs, [run(sample) for sample in inputs]
     name, output = spec.inputs[1].name, spec.outputs[0].name
     previous = np.zeros(spec.inputs[1].shape, np.float32)
@@ -92,10 +106,26 @@ def answers(
     for sample in inputs:
         used.append({**sample, name: previous})
         made.append(run(used[-1]))
-        logits = made[-1][output]
-        shifted = np.exp(logits - logits.max(1, keepdims=True))
-        previous = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
+        previous = _probabilities(made[-1][output], output, previous.shape[1])
     return used, made
+
+
+def takes_previous_mask(spec: ModelSpec) -> bool:
+    """Whether the second input of a segmentation is its own answer to the picture before."""
+    if spec.task != SEGMENTATION or len(spec.inputs) != 2:
+        return False
+    previous, output = spec.inputs[1].shape, spec.outputs[0].shape
+    return previous in (output, (*output[:1], *previous[1:2], *output[1:]))
+
+
+def _probabilities(answer: np.ndarray, name: str, classes: int) -> np.ndarray:
+    """Class probabilities (N, classes, ...) of an answer: logits, probabilities or labels."""
+    if answer.dtype.kind in "iu":
+        return np.moveaxis(np.eye(classes, dtype=np.float32)[answer], -1, 1)
+    if name == PROBABILITIES:
+        return answer.astype(np.float32)
+    shifted = np.exp(answer - answer.max(1, keepdims=True))
+    return (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _picture(random: np.random.Generator, tensor: TensorSpec, preprocess: Preprocess) -> np.ndarray:
@@ -110,9 +140,7 @@ def _picture(random: np.random.Generator, tensor: TensorSpec, preprocess: Prepro
             total[index] += cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     low, high = total.min(), total.max()
     pixels = (total - low) / max(high - low, 1e-6) * 255
-    mean = np.asarray(preprocess.mean, np.float32).reshape(1, -1, 1, 1)
-    std = np.asarray(preprocess.std, np.float32).reshape(1, -1, 1, 1)
-    return ((pixels - mean) / std).astype(np.float32)
+    return from_pixels(np.rint(pixels), preprocess)
 
 
 def _noise(random: np.random.Generator, tensor: TensorSpec) -> np.ndarray:

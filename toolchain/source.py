@@ -35,6 +35,7 @@ class Source:
         cleaned: the same after the passes; the first is what files are compared with.
         trained: False when the weights are random; then parity says nothing about accuracy.
         card: card of the weights that ship with a zoo network.
+        head: "softmax" or "argmax" when the spec's first output is what that makes of the network's.
     """
 
     spec: ModelSpec
@@ -44,6 +45,7 @@ class Source:
     cleaned: ir.Model | None = None
     trained: bool = True
     card: dict[str, Any] | None = None
+    head: str | None = None
 
 
 def resolve(model: Any, weights: Path | None = None, input_shape: Shapes = None) -> Source:
@@ -88,6 +90,8 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
         spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
     module = entry.build().eval()
     file = weights or entry.weights
+    if weights is None and entry.card is not None:
+        spec = replace(spec, terms=entry.card.get("terms", ""))
     if file is not None:
         load_weights(module, file)
     # PyTorch's depthwise convolutions on a CPU are five times faster in this order.

@@ -21,6 +21,9 @@ SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 GENERIC = "generic"
 
+# Name of an output that has been through a softmax in the file.
+PROBABILITIES = "probabilities"
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -33,6 +36,7 @@ class TensorSpec:
         layout: one letter per axis ("NCHW", "NHWC", "NC"), or "" when the axes have no meaning.
         scale: quantization scale, None for float tensors.
         zero_point: quantization zero point, None for float tensors.
+        image: "RGB" when the file takes 8-bit pixels here and normalizes them itself, else "".
     """
 
     name: str
@@ -41,6 +45,7 @@ class TensorSpec:
     layout: str = ""
     scale: float | None = None
     zero_point: int | None = None
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class ModelSpec:
         palette: one RGB triple (0-255) per label, for overlays.
         description: one line for listings.
         source: paper or document that the architecture follows.
+        terms: what the weights may be used for; "" when that is not known.
     """
 
     name: str
@@ -89,6 +95,7 @@ class ModelSpec:
     palette: tuple[tuple[int, int, int], ...] = ()
     description: str = ""
     source: str = ""
+    terms: str = ""
 
     def renamed(self, name: str) -> ModelSpec:
         """The same contract under another name."""

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
+from toolchain.converters.coreml.goal import (
+    IOS_VERSIONS,
+    ML_PROGRAM,
+    NEURAL_NETWORK,
+    PRECISIONS,
+    least_ios,
+)
+from toolchain.converters.coreml.quiet import import_coremltools
 from toolchain.registry import Registry
 from toolchain.spec import SIDECAR_VERSION, ModelSpec, TensorSpec
 
@@ -27,6 +39,25 @@ class Written:
 
 
 @dataclass(frozen=True)
+class WriteOptions:
+    """How to write one file.
+
+    Attributes:
+        precision: one of the target's.
+        layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
+        ios: oldest iOS that must run a Core ML file; None for the oldest that can.
+    """
+
+    precision: str
+    layout: str = "nhwc"
+    ios: int | None = None
+
+
+def _no_notes(_options: WriteOptions) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
 class Target:
     """One format.
 
@@ -35,14 +66,16 @@ class Target:
         suffix: of the file name.
         precisions: what can be written.
         default: precision when none is asked for.
-        write: (cleaned graph, precision, layout, path, spec) -> Written; may change the graph.
+        write: (cleaned graph, options, path, spec) -> Written; may change the graph.
+        check: what can be known before any work: raises a ToolchainError, or returns notes for the user.
     """
 
     name: str
     suffix: str
     precisions: tuple[str, ...]
     default: str
-    write: Callable[[ir.Model, str, str, Path, ModelSpec], Written]
+    write: Callable[[ir.Model, WriteOptions, Path, ModelSpec], Written]
+    check: Callable[[WriteOptions], list[str]] = _no_notes
 
 
 TARGETS: Registry[Target] = Registry("format", "toolchain export --help")
@@ -64,18 +97,18 @@ def contract(
     }
 
 
-def _write_tflite(graph: ir.Model, precision: str, layout: str, path: Path, spec: ModelSpec) -> Written:
+def _write_tflite(graph: ir.Model, options: WriteOptions, path: Path, spec: ModelSpec) -> Written:
     from toolchain.converters.tflite import convert
 
     def describe(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> dict[str, bytes]:
         return {METADATA_NAME: json.dumps(contract(spec, inputs, outputs), ensure_ascii=False).encode()}
 
-    made = convert(graph, precision, layout, describe)
+    made = convert(graph, options.precision, options.layout, describe)
     path.write_bytes(made.data)
     return Written(made.inputs, made.outputs, made.ops)
 
 
-def _write_onnx(graph: ir.Model, _precision: str, _layout: str, path: Path, spec: ModelSpec) -> Written:
+def _write_onnx(graph: ir.Model, _options: WriteOptions, path: Path, spec: ModelSpec) -> Written:
     from collections import Counter
 
     import onnx_ir
@@ -88,5 +121,59 @@ def _write_onnx(graph: ir.Model, _precision: str, _layout: str, path: Path, spec
     return Written(spec.inputs, spec.outputs, dict(ops.most_common()))
 
 
+def _write_coreml(kind: str, graph: ir.Model, options: WriteOptions, path: Path, spec: ModelSpec) -> Written:
+    from toolchain.converters.coreml.convert import convert
+
+    def describe(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> dict[str, str]:
+        return {METADATA_NAME: json.dumps(contract(spec, inputs, outputs), ensure_ascii=False)}
+
+    with _temporary_files_in(path.parent):
+        made = convert(graph, options.precision, kind, options.ios, spec, describe)
+        made.model.save(str(path))
+    if path.is_dir():
+        _fix_identifiers(path / "Manifest.json")
+    return Written(made.inputs, made.outputs, made.ops)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """coremltools leaves its temporary files behind when the disk is full; this folder is removed anyway."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def _fix_identifiers(manifest: Path) -> None:
+    """Name the parts of a package after their paths: coremltools draws random names, so that the same network
+    would give another file each time.
+    """
+    raw = json.loads(manifest.read_bytes())
+    items = sorted(raw["itemInfoEntries"].items(), key=lambda item: item[1]["path"])
+    names = {old: str(uuid5(NAMESPACE_URL, entry["path"])) for old, entry in items}
+    raw["itemInfoEntries"] = {names[old]: entry for old, entry in items}
+    raw["rootModelIdentifier"] = names[raw["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(raw, indent=4) + "\n", encoding="utf-8")
+
+
+def _check_coreml(kind: str, options: WriteOptions) -> list[str]:
+    """The iOS version fits the precision, and coremltools can write on this computer."""
+    ios = least_ios(kind, options.precision, options.ios)
+    import_coremltools()
+    if options.ios is None and ios > IOS_VERSIONS[0]:
+        return [f"precision '{options.precision}' needs iOS {ios}: the file does not run on older ones"]
+    return []
+
+
+def _coreml_target(name: str, suffix: str, kind: str, default: str) -> Target:
+    return Target(
+        name, suffix, PRECISIONS[kind], default, partial(_write_coreml, kind), partial(_check_coreml, kind)
+    )
+
+
 TARGETS.add("tflite", Target("tflite", ".tflite", ("fp32", "fp16"), "fp32", _write_tflite))
+TARGETS.add("coreml", _coreml_target("coreml", ".mlpackage", ML_PROGRAM, "fp16"))
+TARGETS.add("mlmodel", _coreml_target("mlmodel", ".mlmodel", NEURAL_NETWORK, "fp32"))
 TARGETS.add("onnx", Target("onnx", ".onnx", ("fp32",), "fp32", _write_onnx))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolchain.errors import UsageError
+from toolchain.head import HeadRuntime
 from toolchain.parity import Arrays, compare, failures, from_file, is_channels_last, to_file
 from toolchain.publish import sha256_of
 from toolchain.runtimes import Runtime, load
@@ -25,12 +26,14 @@ class Verdict:
 
     Attributes:
         path: the file.
+        runtime: what ran it; None for the default of its format.
         precision: decides the gate; from the sidecar, "fp32" without one.
         parity: the figures.
         failures: the gates that it fails, as sentences.
     """
 
     path: Path
+    runtime: str | None
     precision: str
     parity: Parity
     failures: list[str]
@@ -38,6 +41,11 @@ class Verdict:
 
 def reference_of(source: Source) -> Runtime:
     """The runtime that says what the network computes: torch, or ONNX Runtime for an ONNX file."""
+    network = _network_of(source)
+    return network if source.head is None else HeadRuntime(network, source)
+
+
+def _network_of(source: Source) -> Runtime:
     if source.module is not None:
         from toolchain.runtimes.torch_runtime import TorchRuntime
 
@@ -69,8 +77,9 @@ def run_file(
     inputs = _match(inputs or runtime.inputs, spec.inputs, "input")
     outputs = _match(outputs or runtime.outputs, spec.outputs, "output")
     renamed = dict(zip((t.name for t in inputs), (sample[t.name] for t in spec.inputs), strict=True))
-    made = from_file(runtime.run(to_file(renamed, inputs)), outputs)
-    return dict(zip((t.name for t in spec.outputs), made.values(), strict=True))
+    made = from_file(runtime.run(to_file(renamed, inputs, spec.preprocess)), outputs)
+    results = zip(spec.outputs, made.values(), strict=True)
+    return {tensor.name: value if tensor.shape else value.reshape(()) for tensor, value in results}
 
 
 def _match(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], kind: str) -> list[TensorSpec]:
@@ -99,6 +108,9 @@ def _names(tensors: Sequence[TensorSpec]) -> str:
 
 
 def _with_layout(have: TensorSpec, want: TensorSpec, kind: str) -> TensorSpec:
+    if not want.shape and have.shape == (1,):
+        # Neural networks of Core ML have no scalars.
+        return have
     last = (want.shape[0], *want.shape[2:], want.shape[1]) if len(want.shape) >= 3 else want.shape
     # A sidecar knows the layout, so that a shape which fits both ways is no riddle.
     if is_channels_last(have) and _fits(have.shape, last):
@@ -124,7 +136,7 @@ def _sidecar_of(path: Path) -> Artifact | None:
     Raises:
         UsageError: it describes another file.
     """
-    if not path.is_file() or not sidecar_path(path).is_file():
+    if not path.exists() or not sidecar_path(path).is_file():
         return None
     sidecar = load_sidecar(path)
     if sidecar.sha256 != sha256_of(path):
@@ -135,7 +147,13 @@ def _sidecar_of(path: Path) -> Artifact | None:
     return sidecar
 
 
-def verify(path: Path, source: Source, calibration: str | Path | None = None, count: int = 8) -> Verdict:
+def verify(
+    path: Path,
+    source: Source,
+    calibration: str | Path | None = None,
+    count: int = 8,
+    runtime_name: str | None = None,
+) -> Verdict:
     """Run a file and its network on the same inputs.
 
     Args:
@@ -143,12 +161,13 @@ def verify(path: Path, source: Source, calibration: str | Path | None = None, co
         source: the network.
         calibration: real inputs; None for synthetic ones.
         count: how many samples at most.
+        runtime_name: what runs the file (see `toolchain.runtimes.load`); None for the default of its format.
 
     Raises:
         UsageError: the file does not fit the network.
     """
     sidecar = _sidecar_of(path)
-    with reference_of(source) as reference, load(path) as runtime:
+    with reference_of(source) as reference, load(path, runtime=runtime_name) as runtime:
         inputs, origin = samples(source.spec, calibration, count)
         inputs, expected = answers(source.spec, inputs, reference.run)
         actual = [
@@ -165,4 +184,4 @@ def verify(path: Path, source: Source, calibration: str | Path | None = None, co
         expected, actual, source.spec.task, "torch" if source.module is not None else "onnx", origin
     )
     precision = sidecar.precision if sidecar else "fp32"
-    return Verdict(path, precision, parity, failures(parity, precision, source.spec.task))
+    return Verdict(path, runtime_name, precision, parity, failures(parity, precision, source.spec))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import toolchain
-from toolchain.errors import UnsupportedError, UsageError
+from toolchain.errors import ToolchainError, UnsupportedError, UsageError
 from toolchain.inspection import Inspection, inspect_file
 from toolchain.spec import TensorSpec
 
@@ -42,8 +43,16 @@ def write(
 
 
 def both(path: Path) -> tuple[Inspection, Inspection]:
-    [made] = toolchain.export(path, output=path.parent)
+    """The graph and its .tflite file."""
+    [made] = toolchain.export(path, formats=["tflite"], output=path.parent)
     return inspect_file(path), inspect_file(made.path)
+
+
+def all_of(path: Path) -> dict[str, Inspection]:
+    """The graph and each file made of it, by format."""
+    formats = ["tflite", "coreml", "mlmodel"]
+    made = toolchain.export(path, formats=formats, precisions=["fp32"], output=path.parent)
+    return {"onnx": inspect_file(path)} | {one.format: inspect_file(one.path) for one in made}
 
 
 def node(op: str, names: Sequence[str], **attributes: object) -> onnx.NodeProto:
@@ -101,11 +110,12 @@ def node(op: str, names: Sequence[str], **attributes: object) -> onnx.NodeProto:
 def test_figures_worked_out_by_hand(
     op: onnx.NodeProto, constants: dict, x: tuple[int, ...], parameters: int, macs: int, tmp_path: Path
 ) -> None:
-    graph, file = both(write(tmp_path / "net.onnx", [op], x, constants))
-    assert (graph.parameters, graph.macs) == (parameters, macs)
-    assert (file.parameters, file.macs) == (parameters, macs)
-    assert graph.refused == []
-    assert file.refused is None
+    found = all_of(write(tmp_path / "net.onnx", [op], x, constants))
+    assert {name: one.parameters for name, one in found.items()} == dict.fromkeys(found, parameters)
+    # The older format of Core ML does not state the shapes between its layers.
+    assert {name: one.macs for name, one in found.items()} == {**dict.fromkeys(found, macs), "mlmodel": None}
+    assert found.pop("onnx").refused == []
+    assert {one.refused for one in found.values()} == {None}
 
 
 def test_product_of_two_inputs_counts(tmp_path: Path) -> None:
@@ -113,26 +123,51 @@ def test_product_of_two_inputs_counts(tmp_path: Path) -> None:
         helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1]),
         helper.make_node("MatMul", ["x", "t"], ["y"]),
     ]
-    graph, file = both(write(tmp_path / "net.onnx", nodes, (2, 3, 5), {}))
+    found = all_of(write(tmp_path / "net.onnx", nodes, (2, 3, 5), {}))
     # 2 products of 3 x 3 outputs, each from 5 numbers.
-    assert graph.macs == file.macs == 90
-    assert graph.parameters == file.parameters == 0
+    assert [found[name].macs for name in ("onnx", "tflite", "coreml")] == [90, 90, 90]
+    assert {one.parameters for one in found.values()} == {0}
 
 
 def test_folded_batch_normalization_leaves_a_bias(cnn: Path) -> None:
-    graph, file = both(cnn)
+    found = all_of(cnn)
     # 3 x 3 x 3 weights and a bias for 4 channels; 4 weights and a bias for 5.
-    assert graph.parameters == file.parameters == 4 * (27 + 1) + 5 * (4 + 1)
-    assert graph.macs == file.macs == 16 * 16 * 4 * 27 + 8 * 8 * 5 * 4
-    assert graph.ops == {"Conv": 2, "BatchNormalization": 1, "Relu": 1, "MaxPool": 1}
-    assert file.ops == {"CONV_2D": 2, "MAX_POOL_2D": 1}
-    assert graph.transposes == file.transposes == 0
+    assert {one.parameters for one in found.values()} == {4 * (27 + 1) + 5 * (4 + 1)}
+    macs = 16 * 16 * 4 * 27 + 8 * 8 * 5 * 4
+    assert [found[name].macs for name in ("onnx", "tflite", "coreml")] == [macs, macs, macs]
+    assert found["onnx"].ops == {"Conv": 2, "BatchNormalization": 1, "Relu": 1, "MaxPool": 1}
+    assert found["tflite"].ops == {"CONV_2D": 2, "MAX_POOL_2D": 1}
+    assert found["coreml"].ops == {"conv": 2, "relu": 1, "max_pool": 1}
+    assert found["mlmodel"].ops == {"convolution": 2, "activation": 1, "pooling": 1}
+    assert {one.transposes for one in found.values()} == {0}
 
 
-def test_half_precision_has_the_same_figures(cnn: Path, tmp_path: Path) -> None:
-    single, half = toolchain.export(cnn, output=tmp_path, precisions=["fp32", "fp16"])
+@pytest.mark.parametrize(("format_", "macs"), [("tflite", 28928), ("coreml", 28928), ("mlmodel", None)])
+def test_half_precision_has_the_same_figures(
+    format_: str, macs: int | None, cnn: Path, tmp_path: Path
+) -> None:
+    single, half = toolchain.export(cnn, formats=[format_], precisions=["fp32", "fp16"], output=tmp_path)
     first, second = inspect_file(single.path), inspect_file(half.path)
-    assert (first.parameters, first.macs) == (second.parameters, second.macs) == (137, 28928)
+    assert (first.parameters, first.macs) == (second.parameters, second.macs) == (137, macs)
+
+
+def test_packed_weights_have_the_same_figures(tmp_path: Path) -> None:
+    constants = {"w": (32, 3, 3, 3), "b": (32,)}
+    path = write(tmp_path / "net.onnx", [node("Conv", ["x", "w", "b"])], (1, 3, 8, 8), constants)
+    packed = ["w8", "palette4", "palette6", "palette8"]
+    made = toolchain.export(path, formats=["coreml"], precisions=["fp16", *packed], output=tmp_path)
+    found = [inspect_file(one.path) for one in made]
+    assert {one.parameters for one in found} == {32 * 28}
+    assert {one.macs for one in found} == {6 * 6 * 32 * 27}
+    assert all(one.bytes < found[0].bytes for one in found[1:3])
+
+
+@pytest.mark.parametrize("format_", ["tflite", "coreml", "mlmodel", "onnx"])
+def test_rejected_file_can_be_looked_at(format_: str, cnn: Path, tmp_path: Path) -> None:
+    [made] = toolchain.export(cnn, formats=[format_], precisions=["fp32"], output=tmp_path)
+    good = inspect_file(made.path)
+    rejected = made.path.rename(tmp_path / f"{made.path.name}.rejected")
+    assert inspect_file(rejected) == replace(good, path=rejected)
 
 
 def test_transposes_are_counted(tmp_path: Path) -> None:
@@ -140,8 +175,8 @@ def test_transposes_are_counted(tmp_path: Path) -> None:
         helper.make_node("Transpose", ["x"], ["t"], perm=[2, 1, 0]),
         helper.make_node("Relu", ["t"], ["y"]),
     ]
-    graph, file = both(write(tmp_path / "net.onnx", nodes, (2, 3, 5), {}))
-    assert graph.transposes == file.transposes == 1
+    found = all_of(write(tmp_path / "net.onnx", nodes, (2, 3, 5), {}))
+    assert {name: one.transposes for name, one in found.items()} == dict.fromkeys(found, 1)
 
 
 def test_tensors_are_as_stored(cnn: Path) -> None:
@@ -151,6 +186,15 @@ def test_tensors_are_as_stored(cnn: Path) -> None:
     assert file.inputs == (TensorSpec("image", (1, 16, 16, 3)),)
     assert file.outputs == (TensorSpec("scores", (1, 8, 8, 5)),)
     assert file.bytes == file.path.stat().st_size
+
+
+@pytest.mark.parametrize("format_", ["coreml", "mlmodel"])
+def test_tensors_of_core_ml_are_as_stored(format_: str, cnn: Path, tmp_path: Path) -> None:
+    [made] = toolchain.export(cnn, formats=[format_], precisions=["fp32"], output=tmp_path)
+    found = inspect_file(made.path)
+    assert found.inputs == (TensorSpec("image", (1, 3, 16, 16)),)
+    assert found.outputs == (TensorSpec("scores", (1, 5, 8, 8)),)
+    assert found.bytes == made.bytes
 
 
 def test_refused_nodes_are_a_table(tmp_path: Path) -> None:
@@ -191,10 +235,16 @@ def test_dynamic_input_needs_a_shape(tmp_path: Path) -> None:
     ("name", "content", "kind", "message"),
     [
         ("none.tflite", None, UsageError, "no file"),
-        ("net.pt", b"x", UsageError, "neither"),
+        ("none.mlpackage", None, UsageError, "no file"),
+        ("net.pt", b"x", UsageError, "no model file of a known format"),
+        ("net.rejected", b"x", UsageError, "no model file of a known format"),
         ("net.tflite", b"", UnsupportedError, "not a .tflite file"),
         ("net.tflite", b"\0\0\0\0TFL3", UnsupportedError, "damaged"),
         ("net.onnx", b"hello", UnsupportedError, "not an ONNX file"),
+        ("net.mlmodel", b"", UnsupportedError, "holds no Core ML"),
+        ("net.mlmodel", b"hello", UnsupportedError, "holds no Core ML"),
+        ("net.mlpackage", b"hello", UsageError, "a .mlpackage is a folder"),
+        ("net.mlmodelc", b"hello", UsageError, "compiled model"),
     ],
 )
 def test_what_cannot_be_inspected_is_named(
@@ -208,12 +258,25 @@ def test_what_cannot_be_inspected_is_named(
     assert caught.value.hint
 
 
-def test_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no file"):
-        inspect_file(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("folder", UsageError, "no model file of a known format"),
+        ("net.tflite", UsageError, "no file"),
+        ("net.onnx", UsageError, "no file|folder"),
+        ("net.mlpackage", UnsupportedError, r"no readable Manifest\.json"),
+    ],
+)
+def test_folder_is_no_model(name: str, kind: type[ToolchainError], message: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(kind, match=message) as caught:
+        inspect_file(tmp_path / name)
+    assert name in caught.value.message
+    assert caught.value.hint
 
 
-def test_shape_for_a_tflite_file_is_refused(cnn: Path) -> None:
-    _, file = both(cnn)
+@pytest.mark.parametrize("format_", ["tflite", "coreml", "mlmodel"])
+def test_shape_for_another_file_than_onnx_is_refused(format_: str, cnn: Path, tmp_path: Path) -> None:
+    [made] = toolchain.export(cnn, formats=[format_], precisions=["fp32"], output=tmp_path)
     with pytest.raises(UsageError, match="is for ONNX files"):
-        inspect_file(file.path, (1, 3, 4, 4))
+        inspect_file(made.path, (1, 3, 4, 4))

@@ -7,8 +7,22 @@ import math
 import numpy as np
 import pytest
 
-from toolchain.parity import channels_first, channels_last, compare, failures, from_file, to_file
-from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, Parity, TensorSpec
+from toolchain.errors import UsageError
+from toolchain.parity import (
+    channels_first,
+    channels_last,
+    compare,
+    failures,
+    from_file,
+    from_pixels,
+    to_file,
+    to_pixels,
+)
+from toolchain.spec import CLASSIFICATION, GENERIC, SEGMENTATION, ModelSpec, Parity, Preprocess, TensorSpec
+
+
+def spec_of(task: str, dtype: str = "float32") -> ModelSpec:
+    return ModelSpec("net", task, (), (TensorSpec("y", (1, 4), dtype),))
 
 
 def test_sqnr_of_a_known_error() -> None:
@@ -35,7 +49,7 @@ def test_equal_arrays_have_infinite_sqnr() -> None:
 def test_all_zero_reference_with_an_error_fails() -> None:
     parity = compare([{"y": np.zeros((1, 3))}], [{"y": np.full((1, 3), 1e-9)}], GENERIC)
     assert parity.sqnr_db == -math.inf
-    assert failures(parity, "fp32", GENERIC)
+    assert failures(parity, "fp32", spec_of(GENERIC))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -45,7 +59,7 @@ def test_values_that_are_not_finite_on_one_side_fail(bad: float) -> None:
     actual[0, 1] = bad
     parity = compare([{"y": expected}], [{"y": actual}], GENERIC)
     assert parity.sqnr_db == -math.inf
-    assert failures(parity, "fp32", GENERIC)
+    assert failures(parity, "fp32", spec_of(GENERIC))
 
 
 def test_infinities_in_the_same_place_agree() -> None:
@@ -76,7 +90,35 @@ def test_agreement_counts_pixels() -> None:
     ],
 )
 def test_gates(precision: str, sqnr: float, agreement: float, task: str, count: int) -> None:
-    assert len(failures(Parity(sqnr, 0.0, agreement, 1), precision, task)) == count
+    assert len(failures(Parity(sqnr, 0.0, agreement, 1), precision, spec_of(task))) == count
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_of_labels_only_the_agreement_counts(dtype: type) -> None:
+    expected, actual = np.zeros((1, 4, 4), np.int64), np.zeros((1, 4, 4), dtype)
+    actual[0, 0, 0] = 3
+    parity = compare([{"y": expected}], [{"y": actual}], SEGMENTATION)
+    assert parity.agreement == pytest.approx(15 / 16)
+    found = failures(parity, "fp32", spec_of(SEGMENTATION, "int64"))
+    assert len(found) == 1
+    assert "agreement" in found[0]
+
+
+def test_pixels_survive_normalization_exactly() -> None:
+    preprocess = Preprocess(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    pixels = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3)[None]
+    assert np.array_equal(to_pixels(from_pixels(pixels, preprocess), preprocess), pixels)
+
+
+def test_a_file_that_takes_pixels_is_fed_pixels() -> None:
+    preprocess = Preprocess(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
+    image = TensorSpec("image", (1, 2, 2, 3), "uint8", "NHWC", image="RGB")
+    pixels = np.arange(12, dtype=np.uint8).reshape(1, 3, 2, 2)
+    fed = to_file({"image": from_pixels(pixels, preprocess)}, [image], preprocess)["image"]
+    assert fed.dtype == np.uint8
+    assert np.array_equal(fed, channels_last(pixels))
+    with pytest.raises(UsageError, match="image"):
+        to_file({"image": from_pixels(pixels, preprocess)}, [image])
 
 
 def test_layouts_round_trip() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,67 @@ def test_hash_of_a_package_depends_on_names_and_contents(tmp_path: Path) -> None
         folder.mkdir()
         (folder / name).write_bytes(b"same")
     assert sha256_of(one) != sha256_of(two)
+
+
+def package(path: Path, content: bytes) -> Path:
+    """A folder that passes for a package."""
+    path.mkdir()
+    (path / "Manifest.json").write_text("{}")
+    (path / "weights").write_bytes(content)
+    return path
+
+
+def test_package_replaces_the_older_one_as_a_whole(tmp_path: Path) -> None:
+    old = package(tmp_path / "net.mlpackage", b"old")
+    (old / "left over").write_bytes(b"x")
+    with staging(tmp_path) as stage:
+        package(stage.path("net.mlpackage"), b"newer")
+        made = stage.publish("net.mlpackage", artifact(tmp_path / "net.mlpackage"))
+    assert sorted(path.name for path in old.iterdir()) == ["Manifest.json", "weights"]
+    assert (old / "weights").read_bytes() == b"newer"
+    assert made.bytes == 7
+    assert made.sha256 == sha256_of(old) == load_sidecar(old).sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.mlpackage", "net.mlpackage.json"]
+
+
+def test_package_comes_back_when_its_successor_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "net.mlpackage", b"old")
+    replace = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "net.mlpackage" and Path(source).parent != tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        replace(source, target)
+
+    with pytest.raises(PermissionError), staging(tmp_path) as stage:
+        package(stage.path("net.mlpackage"), b"new")
+        monkeypatch.setattr(os, "replace", fail)
+        stage.publish("net.mlpackage", artifact(tmp_path / "net.mlpackage"))
+    assert [path.name for path in tmp_path.iterdir()] == ["net.mlpackage"]
+    assert (tmp_path / "net.mlpackage" / "weights").read_bytes() == b"old"
+
+
+def test_folder_that_is_no_package_is_not_replaced_by_one(tmp_path: Path) -> None:
+    (tmp_path / "net.mlpackage").mkdir()
+    (tmp_path / "net.mlpackage" / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="must not be overwritten"), staging(tmp_path) as stage:
+        package(stage.path("net.mlpackage"), b"new")
+        stage.publish("net.mlpackage", artifact(tmp_path / "net.mlpackage"))
+    assert (tmp_path / "net.mlpackage" / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("change", ["content", "name", "more", "less"])
+def test_hash_of_a_package_changes_with_every_part(change: str, tmp_path: Path) -> None:
+    folder = package(tmp_path / "net.mlpackage", b"weights")
+    before = sha256_of(folder)
+    if change == "content":
+        (folder / "weights").write_bytes(b"weightz")
+    elif change == "name":
+        (folder / "weights").rename(folder / "weight")
+    elif change == "more":
+        (folder / "x").write_bytes(b"")
+    else:
+        (folder / "weights").unlink()
+    assert sha256_of(folder) != before

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from toolchain.cli.output import say, show_json, show_table
+from toolchain.converters.coreml.quiet import import_coremltools
 from toolchain.errors import MissingDependencyError, ToolchainError
 from toolchain.versions import version_of
 
@@ -42,6 +43,9 @@ CHECKS = (
     Check("torch.onnx.export", "onnxscript", "onnxscript", True, "pip install onnxscript"),
     Check("run .onnx", "onnxruntime", "onnxruntime", True, "pip install onnxruntime"),
     Check("write and run .tflite", "ai_edge_litert", "ai-edge-litert", True, "pip install ai-edge-litert"),
+    Check(
+        "run .mlpackage and .mlmodel", "coremltools", "coremltools", sys.platform != "win32", "Linux or macOS"
+    ),
     Check("pictures and face detection", "cv2", "opencv-python", True, 'pip install "opencv-python<5"'),
     Check("training", "lightning", "lightning", False, 'pip install "mobile-toolchain[train]"'),
     Check("augmentation", "kornia", "kornia", False, 'pip install "mobile-toolchain[train]"'),
@@ -65,6 +69,18 @@ def _litert() -> tuple[bool, str]:
     return hasattr(interpreter, "Interpreter"), "interpreter loads"
 
 
+def _coreml() -> tuple[bool, str]:
+    """The native library that writes weights; only packages for Linux and macOS have it."""
+    import_coremltools()
+    return True, "native storage library loads"
+
+
+def _coreml_native() -> tuple[bool, str]:
+    if sys.platform == "darwin":
+        return True, "verify --runtime coreml-native"
+    return False, "only on macOS: here the reference interpreter runs Core ML files"
+
+
 def _accelerator() -> tuple[bool, str]:
     import torch
 
@@ -78,6 +94,8 @@ def _accelerator() -> tuple[bool, str]:
 PROBES: tuple[tuple[str, bool, Callable[[], tuple[bool, str]]], ...] = (
     ("face detector", True, _cascade),
     ("LiteRT interpreter", True, _litert),
+    ("write .mlpackage and .mlmodel", False, _coreml),
+    ("Apple's Core ML", False, _coreml_native),
     ("GPU for training", False, _accelerator),
 )
 
@@ -95,6 +113,8 @@ def doctor(
             works, detail = probe()
         except ImportError as error:
             works, detail = False, str(error)
+        except ToolchainError as error:
+            works, detail = False, error.message
         rows.append((what, works, required, detail))
     python = platform.python_version()
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)

@@ -21,7 +21,8 @@ from toolchain.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from toolchain.spec import Artifact
+    from toolchain.export import Exported
+    from toolchain.spec import Parity
 
 
 def export(
@@ -29,10 +30,15 @@ def export(
         str, typer.Argument(help="Zoo name, file.onnx, file.py:factory or package.module:factory.")
     ],
     format: Annotated[
-        list[str] | None, typer.Option("-f", "--format", help="tflite, onnx; repeatable.")
+        list[str] | None, typer.Option("-f", "--format", help="tflite, coreml, mlmodel, onnx; repeatable.")
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option("-p", "--precision", help="fp32, fp16; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--precision",
+            help="fp32, fp16; for Core ML also w8, palette4, palette6, palette8; repeatable.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the files.")] = Path("build"),
     weights: Annotated[Path | None, typer.Option(help="State dict, .safetensors or .pt.")] = None,
@@ -44,14 +50,22 @@ def export(
     layout: Annotated[
         str, typer.Option(help="nhwc or nchw: order of pictures at a .tflite file's borders.")
     ] = "nhwc",
+    ios: Annotated[
+        int | None, typer.Option(help="Oldest iOS that must run a .mlpackage: 15 to 18; default: the oldest.")
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="softmax or argmax over the classes, inside the files; default: neither."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, nothing else.")] = False,
 ) -> None:
     from toolchain.export import DEFAULT_FORMATS, ExportOptions, export_source
+    from toolchain.head import with_head
     from toolchain.source import resolve
 
     with foreign_prints_aside(), show_stage(on_terminal() and not as_json) as progress:
         progress("network")
-        source = resolve(model, weights, shapes.parse_shapes(input_shape))
+        source = with_head(resolve(model, weights, shapes.parse_shapes(input_shape)), head)
         if not source.trained and not as_json:
             note(f"note: '{source.spec.name}' ships no weights and none were given: they are random")
         options = ExportOptions(
@@ -60,36 +74,46 @@ def export(
             output=output,
             calibration=calibration,
             layout=layout,
+            ios=ios,
             command=shlex.join(["toolchain", *sys.argv[1:]]),
             progress=progress,
+            note=lambda text: note(f"note: {text}"),
         )
-        artifacts = export_source(source, options)
+        exported = export_source(source, options)
     if as_json:
-        show_json([artifact.report() for artifact in artifacts])
-        return
-    _show(artifacts)
+        show_json([artifact.report() for artifact in exported.artifacts])
+    else:
+        _show(exported)
+    exported.require_all()
 
 
-def _show(artifacts: list[Artifact]) -> None:
-    rows = []
-    for artifact in artifacts:
-        parity = artifact.parity
-        assert parity is not None
-        agreement = "-" if parity.agreement is None else f"{parity.agreement:.2%}"
-        rows.append(
-            (
-                artifact.path,
-                f"{artifact.bytes / 1000:,.0f}",
-                sum(artifact.ops.values()),
-                artifact.ops.get("TRANSPOSE", 0) + artifact.ops.get("Transpose", 0),
-                f"{parity.sqnr_db:.1f}",
-                f"{parity.max_abs:.2g}",
-                agreement,
-            )
-        )
-    columns = ("file", "kB", "ops", "transposes", "SQNR dB", "max abs", "agreement")
+RUNTIMES = {
+    "tflite": "LiteRT",
+    "coreml": "Core ML reference",
+    "mlmodel": "Core ML reference",
+    "onnx": "ONNX Runtime",
+}
+
+
+def _show(exported: Exported) -> None:
+    names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
+    rows: list[tuple[object, ...]] = [
+        ("the network", names[exported.reference], "-", "-", "-", "reference", "-", "-"),
+        ("its ONNX graph", "ONNX Runtime", "-", "-", "-", *_figures(exported.graph)),
+    ]
+    for artifact in exported.artifacts:
+        assert artifact.parity is not None
+        moves = sum(count for name, count in artifact.ops.items() if name.lower() in ("transpose", "permute"))
+        size = f"{artifact.bytes / 1000:,.0f}"
+        ops = sum(artifact.ops.values())
+        rows.append((artifact.path, RUNTIMES[artifact.format], size, ops, moves, *_figures(artifact.parity)))
+    columns = ("file", "run by", "kB", "ops", "transposes", "SQNR dB", "max abs", "agreement")
     show_table("", columns, rows)
-    parity = artifacts[0].parity
-    assert parity is not None
+    parity = exported.graph
     compared = f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples"
     say(f"{compared}, after loading from disk")
+
+
+def _figures(parity: Parity) -> tuple[str, str, str]:
+    agreement = "-" if parity.agreement is None else f"{parity.agreement:.2%}"
+    return f"{parity.sqnr_db:.1f}", f"{parity.max_abs:.2g}", agreement

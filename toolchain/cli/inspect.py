@@ -12,7 +12,7 @@ from toolchain.cli.output import say, show_json, show_table
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
+    file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .mlpackage or .mlmodel file.")],
     input_shape: Annotated[list[str] | None, typer.Option(help=shapes.HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, nothing else.")] = False,
 ) -> None:

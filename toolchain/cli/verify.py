@@ -21,6 +21,12 @@ def verify(
         str | None, typer.Option(help="Real inputs: folder of pictures, .npy, .npz, celebamask:PATH.")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many inputs at most.")] = 8,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What runs the files, a row each; coreml-native is Apple's own, on a Mac; repeatable."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, nothing else.")] = False,
 ) -> None:
     from toolchain.source import resolve
@@ -33,12 +39,18 @@ def verify(
                 f"'{against}' ships no weights, so that there is nothing to compare with",
                 "give those that the file was made from with --weights",
             )
-        verdicts = [verify_file(path, source, calibration, samples) for path in artifacts]
+        runtimes: list[str | None] = [*runtime] if runtime else [None]
+        verdicts = [
+            verify_file(path, source, calibration, samples, name)
+            for path in artifacts
+            for name in runtimes
+        ]
     if as_json:
         show_json(
             [
                 {
                     "path": str(verdict.path),
+                    "runtime": verdict.runtime,
                     "precision": verdict.precision,
                     "parity": verdict.parity.as_json(),
                     "failures": verdict.failures,
@@ -55,6 +67,7 @@ def verify(
             rows.append(
                 (
                     verdict.path,
+                    verdict.runtime or "default",
                     verdict.precision,
                     f"{parity.sqnr_db:.1f}",
                     f"{parity.max_abs:.2g}",
@@ -62,7 +75,7 @@ def verify(
                     gate,
                 )
             )
-        show_table("", ("file", "gate", "SQNR dB", "max abs", "agreement", "result"), rows)
+        show_table("", ("file", "run by", "gate", "SQNR dB", "max abs", "agreement", "result"), rows)
         parity = verdicts[0].parity
         say(f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples")
     failed = [verdict for verdict in verdicts if verdict.failures]

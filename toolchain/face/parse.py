@@ -11,10 +11,10 @@ import numpy as np
 
 from toolchain.errors import UnsupportedError
 from toolchain.face.picture import check_picture
-from toolchain.face.preprocess import from_output, normalized, picture_sizes, softmax, to_input
+from toolchain.face.preprocess import from_output, picture_input, picture_sizes, softmax, to_input
 from toolchain.face.region import Square, crop, crop_matrix, move_probabilities, unwarp_labels
 from toolchain.runtimes import Runtime
-from toolchain.spec import SEGMENTATION, Artifact, Preprocess, TensorSpec
+from toolchain.spec import PROBABILITIES, SEGMENTATION, Artifact, Preprocess, TensorSpec
 
 # A label that only face parsers have: for other segmentations no face needs to be found.
 FACE_LABEL = "nose"
@@ -96,7 +96,8 @@ def check_runtime(runtime: Runtime, artifact: Artifact) -> None:
         ("inputs", runtime.inputs, artifact.inputs),
         ("outputs", runtime.outputs, artifact.outputs),
     ):
-        if _bare(have) != _bare(said):
+        # A Core ML classifier has outputs for its label beside the scores.
+        if not _bare(said) <= _bare(have) or (kind == "inputs" and len(said) != len(have)):
             raise UnsupportedError(
                 f"the {kind} of '{artifact.path}' are not those of its sidecar",
                 "the sidecar belongs to another file: export the model again",
@@ -176,13 +177,14 @@ class FaceParser:
         with stages.measure("crop"):
             matrix = crop_matrix(square, contract.size)
             cut = crop(picture, matrix, contract.size, contract.preprocess.resize)
-            arrays = {contract.image.name: to_input(normalized(cut, contract.preprocess), contract.image)}
+            arrays = {contract.image.name: picture_input(cut, contract.preprocess, contract.image)}
             if contract.previous is not None:
                 arrays[contract.previous.name] = to_input(self._previous(matrix), contract.previous)
         with stages.measure("inference"):
             result = self._runtime.run(arrays)
         with stages.measure("unwarp"):
-            probabilities = softmax(from_output(result[contract.logits.name], contract.logits))
+            scores = from_output(result[contract.logits.name], contract.logits)
+            probabilities = scores if contract.logits.name == PROBABILITIES else softmax(scores)
             labels = unwarp_labels(probabilities, matrix, picture.shape)
         self._before = Parsed(labels, probabilities, matrix)
         return self._before

@@ -50,6 +50,21 @@ def normalized(crop: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     return ((crop.astype(np.float32) - mean) / std).transpose(2, 0, 1)
 
 
+def picture_input(crop: np.ndarray, preprocess: Preprocess, spec: TensorSpec) -> np.ndarray:
+    """A crop as the picture input of a file: normalized planes, or the pixels where the file normalizes them.
+
+    Args:
+        crop: (height, width, 3) RGB uint8.
+        preprocess: mean and std on the 0-255 scale.
+        spec: the input tensor.
+    """
+    if not spec.image:
+        return to_input(normalized(crop, preprocess), spec)
+    if len(preprocess.mean) == 1:
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None]
+    return to_input(crop.transpose(2, 0, 1), spec)
+
+
 def to_input(planes: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Planes in the layout and element type of an input tensor.
 

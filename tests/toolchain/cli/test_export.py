@@ -196,9 +196,7 @@ def test_bad_input_is_one_error_with_a_hint_and_no_file(
     arguments, code: int, message: str, cnn: Path, tmp_path: Path, capsys
 ) -> None:
     output = tmp_path / "out"
-    given = arguments(tmp_path, cnn)
-    formats = [] if "-f" in given else ["-f", "tflite"]
-    assert run(["export", *given, *formats, "-o", str(output)]) == code
+    assert run(["export", *arguments(tmp_path, cnn), "-o", str(output)]) == code
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.startswith("error: ") or "\nerror: " in captured.err
@@ -207,15 +205,30 @@ def test_bad_input_is_one_error_with_a_hint_and_no_file(
     assert not output.exists()
 
 
-def test_all_unsupported_nodes_are_listed_at_once(tmp_path: Path, capsys) -> None:
-    assert (
-        run(["export", str(unsupported_onnx(tmp_path / "odd.onnx")), "-f", "tflite", "-o", str(tmp_path)])
-        == 3
-    )
+FORMATS = pytest.mark.parametrize("format_", ["tflite", "coreml", "mlmodel"])
+
+
+@FORMATS
+def test_all_unsupported_nodes_are_listed_at_once(format_: str, tmp_path: Path, capsys) -> None:
+    path = unsupported_onnx(tmp_path / "odd.onnx")
+    assert run(["export", str(path), "-f", format_, "-o", str(tmp_path / "out")]) == 3
     shown = capsys.readouterr().err
     assert "Det" in shown
     assert "determinant" in shown
     assert "com.example::Custom" in shown
+    assert not (tmp_path / "out").exists()
+
+
+@FORMATS
+def test_dynamic_input_takes_the_shape_given(format_: str, tmp_path: Path) -> None:
+    path = dynamic_onnx(tmp_path / "dyn.onnx")
+    shape = ["--input-shape", "1,3,4,5"]
+    assert run(["export", str(path), *shape, "-f", format_, "-p", "fp32", "-o", str(tmp_path)]) == 0
+    suffix = {"tflite": ".tflite", "coreml": ".mlpackage", "mlmodel": ".mlmodel"}[format_]
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 5)).astype(np.float32)
+    # A network of one ReLU has no reason to turn its input around.
+    with toolchain.load(tmp_path / f"dyn-fp32{suffix}") as net:
+        assert np.array_equal(net.run({"x": x})["y"], np.maximum(x, 0))
 
 
 def test_pickle_that_needs_code_is_refused_and_not_run(tmp_path: Path, capsys) -> None:
@@ -241,11 +254,17 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, capsys) -> None:
 
 def test_unwritable_output_is_refused_before_any_work(cnn: Path, capsys) -> None:
     # Not even root may create a folder in /proc.
-    assert run(["export", str(cnn), "-f", "tflite", "-o", "/proc/nothing/here"]) == 2
+    assert run(["export", str(cnn), "-o", "/proc/nothing/here"]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_full_disk_leaves_nothing(cnn: Path, tmp_path: Path) -> None:
+def left(temporary: Path) -> list[Path]:
+    """What Python's tempfile made and nobody removed; torch and ONNX Runtime keep other things there."""
+    return list(temporary.glob("tmp*"))
+
+
+@FORMATS
+def test_full_disk_leaves_nothing(format_: str, cnn: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for a full disk: the kernel refuses the write in the middle."""
     code = textwrap.dedent(
         """
@@ -256,30 +275,52 @@ def test_full_disk_leaves_nothing(cnn: Path, tmp_path: Path) -> None:
         sys.exit(run(sys.argv[1:]))
         """
     )
-    output = tmp_path / "out"
-    command = [sys.executable, "-c", code, "export", str(cnn), "-f", "tflite", "-o", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    output, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-c", code, "export", str(cnn), "-f", format_, "-o", str(output)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        check=False,
+    )
     assert done.returncode not in (0, -signal.SIGXFSZ)
     assert "error: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not output.exists()
+    assert left(temporary) == []
 
 
-def test_interrupt_leaves_nothing_and_exits_130(cnn: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    command = [sys.executable, "-c", "from toolchain.cli import main; main()", "export", "mobilenetv2"]
+@pytest.mark.parametrize("begun", ["*", "*.tflite"], ids=["at the start", "while Core ML is written"])
+def test_interrupt_leaves_nothing_and_exits_130(begun: str, tmp_path: Path) -> None:
+    output, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    command = [
+        sys.executable,
+        "-c",
+        "from toolchain.cli import main; main()",
+        "export",
+        "mobilenetv2-0.35-96",
+    ]
     process = subprocess.Popen(
-        [*command, "-f", "tflite", "-o", str(output)],
+        [*command, "-o", str(output)],
         stderr=subprocess.PIPE,
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(temporary)},
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not (output.is_dir() and any(output.iterdir())) and time.monotonic() < deadline:
+    # Files are written aside: out/.export-xxx/NAME.
+    pattern = begun if begun == "*" else f".export-*/{begun}"
+    while not any(output.glob(pattern)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert output.is_dir(), "the export never began to write"
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert b"interrupted" in errors
+    assert b"Traceback" not in errors
     assert not output.exists()
+    assert left(temporary) == []

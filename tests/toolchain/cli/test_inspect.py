@@ -10,11 +10,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from toolchain.cli import run
+from toolchain.spec import load_sidecar
 
 
 @pytest.fixture
 def tflite(cnn: Path, tmp_path: Path, capsys) -> Path:
-    assert run(["export", str(cnn), "-o", str(tmp_path)]) == 0
+    assert run(["export", str(cnn), "-f", "tflite", "-o", str(tmp_path)]) == 0
     capsys.readouterr()
     return tmp_path / "cnn-fp32.tflite"
 
@@ -45,6 +46,38 @@ def test_json_of_a_tflite_file(tflite: Path, capsys) -> None:
         "transposes": 0,
         "refused": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("format_", "suffix", "ops", "macs"),
+    [
+        ("coreml", ".mlpackage", {"conv": 2, "relu": 1, "max_pool": 1}, 28928),
+        ("mlmodel", ".mlmodel", {"convolution": 2, "activation": 1, "pooling": 1}, None),
+    ],
+)
+def test_json_of_a_core_ml_file(
+    format_: str, suffix: str, ops: dict, macs: int | None, cnn: Path, tmp_path: Path, capsys
+) -> None:
+    assert run(["export", str(cnn), "-f", format_, "-p", "fp32", "-o", str(tmp_path)]) == 0
+    capsys.readouterr()
+    path = tmp_path / f"cnn-fp32{suffix}"
+    assert run(["inspect", str(path), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {
+        "path": str(path),
+        "format": format_,
+        "bytes": load_sidecar(path).bytes,
+        "inputs": [{"name": "image", "shape": [1, 3, 16, 16], "dtype": "float32"}],
+        "outputs": [{"name": "scores", "shape": [1, 5, 8, 8], "dtype": "float32"}],
+        "ops": ops,
+        "parameters": 137,
+        "macs": macs,
+        "transposes": 0,
+        "refused": None,
+    }
+    assert captured.err == ""
+    assert run(["inspect", str(path)]) == 0
+    assert "137 parameters, " in capsys.readouterr().out
 
 
 def test_onnx_file_says_that_all_can_be_lowered(cnn: Path, capsys) -> None:

@@ -14,7 +14,18 @@ import pytest
 from toolchain.cli import COMMANDS, run
 from toolchain.errors import RegressionError
 
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "cv2", "numpy", "lightning", "ai_edge_litert", "rich")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "cv2",
+    "numpy",
+    "lightning",
+    "ai_edge_litert",
+    "rich",
+    "coremltools",
+)
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -137,5 +148,5 @@ def test_what_a_network_prints_is_no_result(tmp_path: Path, capsys) -> None:
     arguments = ["export", f"{tmp_path / 'net.py'}:make", "--input-shape", "1,3", "-o", str(tmp_path)]
     assert run([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
-    assert [row["format"] for row in json.loads(captured.out)] == ["tflite"]
+    assert [row["format"] for row in json.loads(captured.out)] == ["tflite", "coreml"]
     assert {"on import", "factory", "forward"} <= set(captured.err.splitlines())

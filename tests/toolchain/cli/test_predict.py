@@ -217,6 +217,88 @@ def test_a_classifier_prints_a_table(classifier, painted, capsys):
     assert out.count("%") == 5
 
 
+@pytest.fixture(scope="module")
+def hourglass(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained face parser in three formats; with fewer pixels than usual, for speed."""
+    folder = tmp_path_factory.mktemp("hourglass")
+    made = ["export", "mobile-hourglass", "--input-shape", "1,3,128,128", "-o", str(folder)]
+    formats = ["-f", "tflite", "-f", "coreml", "-f", "mlmodel"]
+    assert run([*made, *formats, "-p", "fp32", "-p", "fp16"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("fp32.mlpackage", False),
+        ("fp32.mlpackage", True),
+        ("fp16.mlpackage", False),
+        ("fp32.mlmodel", False),
+        ("fp32.mlmodel", True),
+        ("fp16.mlmodel", False),
+    ],
+)
+def test_core_ml_draws_what_tflite_draws(name, whole, hourglass, tmp_path, capsys):
+    flags = ["--json", "--alpha", "1", *(["--whole"] if whole else [])]
+    reports, drawn = [], []
+    for file in ("fp32.tflite", name):
+        output = tmp_path / f"{file}.png"
+        arguments = ["predict", str(hourglass / f"mobile-hourglass-{file}"), str(PHOTOGRAPH)]
+        capsys.readouterr()
+        assert run([*arguments, "-o", str(output), *flags]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+        drawn.append(read_picture(output))
+    assert reports[0]["box"] == reports[1]["box"]
+    assert reports[0]["share"]["skin"] > 0.01
+    # A pixel of the crop at the border of two classes is 2 x 2 pixels of the picture, or 4 x 4 of all of it.
+    different = (drawn[0] != drawn[1]).any(2)
+    assert different.mean() < 0.0002
+    for label, share in reports[0]["share"].items():
+        assert reports[1]["share"][label] == pytest.approx(share, abs=0.0002)
+
+
+CLASSIFIER = """
+import torch
+from torch import nn
+from toolchain.spec import ModelSpec, Preprocess, TensorSpec
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 7, 1)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[k, -k, 6 - k] for k in range(7)])[:, :, None, None])
+
+    def forward(self, image):
+        return self.head(image).mean((2, 3))
+
+def make():
+    torch.manual_seed(0)
+    image = TensorSpec("image", (1, 3, 64, 64), layout="NCHW")
+    spec = ModelSpec("net", "classification", (image,), (TensorSpec("logits", (1, 7), layout="NC"),),
+                     Preprocess(resize="area"), tuple("abcdefg"))
+    return Net(), spec
+"""
+
+
+@pytest.mark.parametrize("head", [[], ["--head", "softmax"]], ids=["logits", "probabilities"])
+def test_core_ml_names_the_classes_that_tflite_names(head, painted, tmp_path, capsys):
+    (tmp_path / "net.py").write_text(CLASSIFIER)
+    formats = ["-f", "tflite", "-f", "coreml", "-f", "mlmodel"]
+    made = ["export", f"{tmp_path / 'net.py'}:make", "-o", str(tmp_path), *formats, *head, "-p", "fp32"]
+    assert run(made) == 0
+    tops = []
+    for suffix in (".tflite", ".mlpackage", ".mlmodel"):
+        capsys.readouterr()
+        assert run(["predict", str(tmp_path / f"net-fp32{suffix}"), str(painted), "--json"]) == 0
+        tops.append(json.loads(capsys.readouterr().out)["top"])
+    for top in tops[1:]:
+        assert [row["label"] for row in top] == [row["label"] for row in tops[0]]
+        np.testing.assert_allclose(
+            [row["probability"] for row in top], [row["probability"] for row in tops[0]], atol=2e-3
+        )
+
+
 BROKEN = {
     "model missing": (2, "no model file at", "toolchain export"),
     "sidecar missing": (2, "has no sidecar", "keep the .json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """net.py, its networks `five` and `other` as files, each with its sidecar."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "net.py").write_text(NETWORKS)
+    formats = ["-f", "tflite", "-f", "coreml", "-f", "mlmodel"]
     made = ["export", f"{folder / 'net.py'}:five", *SHAPE, "-o", str(folder)]
-    assert run([*made, "-f", "tflite", "-f", "onnx"]) == 0
-    assert run([*made, "-p", "fp16"]) == 0
-    assert run(["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]) == 0
+    assert run([*made, *formats, "-f", "onnx", "-p", "fp32"]) == 0
+    assert run([*made, *formats, "-p", "fp16"]) == 0
+    made = ["export", f"{folder / 'net.py'}:other", *SHAPE, "-o", str(folder)]
+    assert run([*made, *formats, "-p", "fp32"]) == 0
     return folder
 
 
@@ -73,7 +76,15 @@ def verify(folder: Path, name: str, network: str, *more: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [("five-fp32.tflite", "fp32"), ("five-fp16.tflite", "fp16"), ("five-fp32.onnx", "fp32")],
+    [
+        ("five-fp32.tflite", "fp32"),
+        ("five-fp16.tflite", "fp16"),
+        ("five-fp32.mlpackage", "fp32"),
+        ("five-fp16.mlpackage", "fp16"),
+        ("five-fp32.mlmodel", "fp32"),
+        ("five-fp16.mlmodel", "fp16"),
+        ("five-fp32.onnx", "fp32"),
+    ],
 )
 def test_right_file_passes_with_its_figures(name: str, precision: str, folder: Path, capsys) -> None:
     capsys.readouterr()
@@ -124,7 +135,10 @@ def test_one_wrong_file_of_several_is_named(folder: Path, capsys) -> None:
     assert "'other-fp32.tflite'" in captured.err
 
 
-@pytest.mark.parametrize("name", ["five-fp32.tflite", "five-fp32.onnx"])
+ALL = [f"five-fp32{suffix}" for suffix in (".tflite", ".mlpackage", ".mlmodel", ".onnx")]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_foreign_file_is_matched_by_shape(name: str, folder: Path) -> None:
     sidecar_path(folder / name).unlink()
     assert verify(folder, name, "five", *SHAPE) == 0
@@ -132,9 +146,10 @@ def test_foreign_file_is_matched_by_shape(name: str, folder: Path) -> None:
 
 
 def test_foreign_file_against_an_onnx_file(cnn: Path, tmp_path: Path) -> None:
-    assert run(["export", str(cnn), "-o", str(tmp_path)]) == 0
-    sidecar_path(tmp_path / "cnn-fp32.tflite").unlink()
-    assert run(["verify", str(tmp_path / "cnn-fp32.tflite"), "--against", str(cnn)]) == 0
+    assert run(["export", str(cnn), "-p", "fp32", "-o", str(tmp_path)]) == 0
+    for name in ("cnn-fp32.tflite", "cnn-fp32.mlpackage"):
+        sidecar_path(tmp_path / name).unlink()
+        assert run(["verify", str(tmp_path / name), "--against", str(cnn)]) == 0
 
 
 def conv_onnx(
@@ -188,12 +203,76 @@ def test_wrong_network_exits_with_2_and_names_the_tensor(
     assert captured.out == ""
 
 
-def test_sidecar_of_another_file_is_refused(folder: Path, capsys) -> None:
-    (folder / "five-fp32.tflite").write_bytes((folder / "other-fp32.tflite").read_bytes())
-    assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 2
+def put(source: Path, target: Path) -> None:
+    """Replace a file or package by a copy of another."""
+    if target.is_dir():
+        shutil.rmtree(target)
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+@pytest.mark.parametrize("name", ALL[:-1])
+def test_sidecar_of_another_file_is_refused(name: str, folder: Path, capsys) -> None:
+    put(folder / name.replace("five", "other"), folder / name)
+    assert verify(folder, name, "other", *SHAPE) == 2
     assert "describes another file" in capsys.readouterr().err
-    sidecar_path(folder / "five-fp32.tflite").unlink()
-    assert verify(folder, "five-fp32.tflite", "other", *SHAPE) == 0
+    sidecar_path(folder / name).unlink()
+    assert verify(folder, name, "other", *SHAPE) == 0
+
+
+def test_sidecar_of_a_package_covers_all_its_files(folder: Path, capsys) -> None:
+    path = folder / "five-fp32.mlpackage"
+    for part in sorted(part for part in path.rglob("*") if part.is_file()):
+        good = part.read_bytes()
+        part.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        assert verify(folder, path.name, "five", *SHAPE) == 2, part
+        assert "describes another file" in capsys.readouterr().err
+        part.write_bytes(good)
+    assert verify(folder, path.name, "five", *SHAPE) == 0
+
+
+def test_without_its_sidecar_half_precision_is_held_to_the_gate_of_single(folder: Path, capsys) -> None:
+    sidecar_path(folder / "five-fp16.mlpackage").unlink()
+    assert verify(folder, "five-fp16.mlpackage", "five", *SHAPE) == 4
+    assert "is below 80 dB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["five-fp32.mlpackage", "five-fp32.mlmodel"])
+def test_runtime_may_be_named(name: str, folder: Path, capsys) -> None:
+    capsys.readouterr()
+    assert verify(folder, name, "five", *SHAPE, "--runtime", "coreml", "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["runtime"] == "coreml"
+    assert float(row["parity"]["sqnr_db"]) >= 100
+
+
+def test_each_runtime_is_a_row(folder: Path, capsys) -> None:
+    runtimes = ["--runtime", "litert", "--runtime", "litert"]
+    capsys.readouterr()
+    assert verify(folder, "five-fp32.tflite", "five", *SHAPE, *runtimes) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "five-fp32.tflite" in line]
+    assert [row.split()[1] for row in rows] == ["litert", "litert"]
+
+
+@pytest.mark.parametrize("name", ["five-fp32.mlpackage", "five-fp32.mlmodel"])
+def test_core_ml_itself_is_on_a_mac_only(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    capsys.readouterr()
+    assert verify(folder, name, "five", *SHAPE, "--runtime", "coreml-native") == 6
+    captured = capsys.readouterr()
+    assert "only macOS has" in captured.err
+    assert "\nhint: " in captured.err
+    assert "--runtime coreml" in captured.err
+    assert captured.out == ""
+
+
+def test_unknown_runtime_lists_the_known_ones(folder: Path, capsys) -> None:
+    capsys.readouterr()
+    assert verify(folder, "five-fp32.mlpackage", "five", *SHAPE, "--runtime", "core-ml") == 2
+    assert "coreml, coreml-native" in capsys.readouterr().err
 
 
 def test_own_inputs_are_used(folder: Path, capsys) -> None:
@@ -222,6 +301,10 @@ def test_network_without_weights_cannot_be_compared_with(folder: Path, capsys) -
         (lambda t: t / "net.py", 2, "suffix"),
         (lambda t: cut(t), 3, "cut.tflite"),
         (lambda t: damaged_sidecar(t), 3, "sidecar of"),
+        (lambda t: t / "none.mlpackage", 2, "none.mlpackage"),
+        (lambda t: without(t, "five-fp32.mlpackage", "weight.bin"), 3, "weight.bin"),
+        (lambda t: without(t, "five-fp32.mlpackage", "model.mlmodel"), 3, "lacks its specification"),
+        (lambda t: without(t, "five-fp32.mlpackage", "Manifest.json"), 3, "no readable Manifest.json"),
     ],
 )
 def test_what_is_no_model_file_is_one_error(make, code: int, message: str, folder: Path, capsys) -> None:
@@ -238,6 +321,14 @@ def cut(folder: Path) -> Path:
     path = folder / "cut.tflite"
     path.write_bytes((folder / "five-fp32.tflite").read_bytes()[:-500])
     return path
+
+
+def without(folder: Path, name: str, part: str) -> Path:
+    """A package that lost a part, and its sidecar."""
+    sidecar_path(folder / name).unlink()
+    [found] = (folder / name).rglob(part)
+    found.unlink()
+    return folder / name
 
 
 def damaged_sidecar(folder: Path) -> Path:
