@@ -1,13 +1,14 @@
-"""The operator test cases of the ONNX project as the judge of the TFLite converter.
+"""The operator test cases of the ONNX project as the judge of the converters.
 
-    python -m toolchain.benchmarks.onnx_backend --output build/onnx_backend
+    python -m toolchain.benchmarks.onnx_backend --target tflite --output build/onnx_backend
 
-Every case of `onnx.backend.test` goes the way of a file given to `toolchain export`: load, clean, convert
-in both layouts, run by LiteRT with and without XNNPACK, compare with the stored outputs. A case is
+Every case of `onnx.backend.test` goes the way of a file given to `toolchain export`: load, clean, convert,
+run, compare with the stored outputs. For TFLite in both layouts, by LiteRT with and without XNNPACK; for
+Core ML (`coreml`, `mlmodel`) in float32, by the reference runtime. A case is
 
     passed                  computed as it stands
-    passed_with_constants   computed once inputs that TFLite wants in the file (shapes, axes, pads, weights)
-                            are constants of the graph, as in any network; the data stay an input
+    passed_with_constants   computed once inputs that the target wants in the file (shapes, axes, pads,
+                            weights) are constants of the graph, as in any network; the data stay an input
     refused                 a ToolchainError says what is not supported
     wrong                   other numbers, shapes or types, or anything that breaks on the way; never allowed
 
@@ -26,14 +27,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolchain.benchmarks.onnx_backend_cases import KINDS, Case, load_cases
-from toolchain.benchmarks.onnx_backend_judge import (
-    OUTCOMES,
-    PASSED_WITH_CONSTANTS,
-    WRONG,
-    Verdict,
-    judge_all,
-)
+from toolchain.benchmarks.onnx_backend_cases import KINDS, Case, load_cases, sample
+from toolchain.benchmarks.onnx_backend_engine import TARGETS, engine
+from toolchain.benchmarks.onnx_backend_judge import OUTCOMES, PASSED_WITH_CONSTANTS, WRONG, Verdict
+from toolchain.benchmarks.onnx_backend_workers import judge_all
 
 WORKERS = 2
 # A kind with hundreds of operators is counted per operator, the others as a whole.
@@ -64,10 +61,19 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
+def record(cases: Sequence[Case], verdicts: Sequence[Verdict], sampled: int) -> dict[str, Any]:
+    """`counts`, and as `sample` those of the node cases that the tests judge, if these are not all."""
+    found = counts(verdicts)
+    if sampled:
+        names = {case.name for case in sample([c for c in cases if c.kind == PER_OPERATOR], sampled)}
+        found["sample"] = counts([v for v in verdicts if v.kind == PER_OPERATOR and v.case in names])["ops"]
+    return found
+
+
 def counts_text(found: dict[str, Any]) -> str:
-    """`counts` as JSON with one line per operator, so that a change of one shows as one line."""
+    """`record` as JSON with one line per operator, so that a change of one shows as one line."""
     lines = []
-    for section in ("totals", "ops"):
+    for section in [name for name in ("totals", "ops", "sample") if name in found]:
         rows = [f"    {json.dumps(name)}: {json.dumps(row)}" for name, row in found[section].items()]
         lines.append(f"  {json.dumps(section)}: {{\n" + ",\n".join(rows) + "\n  }")
     return "{\n" + f'  "onnx": {json.dumps(found["onnx"])},\n' + ",\n".join(lines) + "\n}\n"
@@ -83,11 +89,11 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def report(verdicts: Sequence[Verdict]) -> str:
+def report(verdicts: Sequence[Verdict], title: str) -> str:
     """Markdown: totals, wrong cases, refusals by operator and reason, inputs that had to be constants."""
     totals = counts(verdicts)["totals"]
     parts = [
-        "# ONNX backend cases through TFLite",
+        f"# ONNX backend cases through {title}",
         _table(("kind", *OUTCOMES), [(kind, *row.values()) for kind, row in totals.items()]),
     ]
     wrong = [(v.kind, v.case, v.detail) for v in verdicts if v.outcome == WRONG]
@@ -98,6 +104,10 @@ def report(verdicts: Sequence[Verdict]) -> str:
     )
     rows = [(op, names, count) for (op, names), count in sorted(constants.items())]
     parts += ["## Passed once these inputs were constants", _table(("operator", "inputs", "cases"), rows)]
+    notes = Counter((v.op, v.note) for v in verdicts if v.note)
+    if notes:
+        rows = [(op, note, count) for (op, note), count in sorted(notes.items())]
+        parts += ["## Passed with a remark", _table(("operator", "remark", "cases"), rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,6 +134,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge all cases and write the report; exit status 1 when one is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=TARGETS, default=TARGETS[0], help="what to convert to")
     parser.add_argument("--output", type=Path, default=Path("build/onnx_backend"), help="folder to write to")
     parser.add_argument(
         "--kind", action="append", choices=KINDS, help="kind of cases; default: all; repeatable"
@@ -133,12 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cases: list[Case] = load_cases(options.kind or KINDS)
     cases = [case for case in cases if options.only in case.name]
-    verdicts = judge_all(cases, options.workers)
+    verdicts = judge_all(cases, options.target, options.workers)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "counts.json").write_text(counts_text(counts(verdicts)), encoding="utf-8")
+    judging = engine(options.target)
+    counted = counts_text(record(cases, verdicts, judging.sampled))
+    (options.output / "counts.json").write_text(counted, encoding="utf-8")
     entries = [asdict(verdict) for verdict in verdicts]
     (options.output / "cases.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    (options.output / "report.md").write_text(report(verdicts), encoding="utf-8")
+    (options.output / "report.md").write_text(report(verdicts, judging.title), encoding="utf-8")
     sys.stdout.write(summary(verdicts) + "\n")
     return int(any(verdict.outcome == WRONG for verdict in verdicts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,18 @@ def load_cases(kinds: Sequence[str] = KINDS) -> list[Case]:
     """Every case of the kinds, in a fixed order."""
     loaders = {"node": _node_cases, "light": _light_cases}
     return [case for kind in kinds for case in loaders.get(kind, lambda kind=kind: _stored_cases(kind))()]
+
+
+def sample(cases: Sequence[Case], per_operator: int) -> list[Case]:
+    """At most so many cases of each operator, spread over its cases in their order; always the same ones."""
+    found: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        found[case.op].append(case)
+    chosen = []
+    for members in found.values():
+        count = min(per_operator, len(members))
+        chosen += [members[index * len(members) // count] for index in range(count)]
+    return chosen
 
 
 def _node_cases() -> list[Case]:

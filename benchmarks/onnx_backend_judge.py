@@ -1,19 +1,10 @@
-"""Judge one case: convert it in both layouts, run it by LiteRT, compare with the stored outputs.
-
-Cases run in worker processes, so that a crash of native code is the verdict on one case, not the end of all.
-"""
+"""Judge one case: as it stands, and where that is refused, with its parameters as constants."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from toolchain import converters
 from toolchain.benchmarks.onnx_backend_cases import Case, DataSet
+from toolchain.benchmarks.onnx_backend_engine import Engine, MismatchError, Trial, engine
 from toolchain.errors import ToolchainError, UnsupportedOpsError
 
 PASSED = "passed"
@@ -30,14 +23,10 @@ REFUSED = "refused"
 WRONG = "wrong"
 OUTCOMES = (PASSED, PASSED_WITH_CONSTANTS, REFUSED, WRONG)
 
-LAYOUTS = ("nchw", "nhwc")
-ENGINES = ("xnnpack", "builtin")
-# The two layouts may add up in another order; more than this is a different computation.
-LAYOUT_TOLERANCE = 1e-4
+CONVERTERS = str(Path(converters.__file__).parent)
 # Operators without data: their inputs say how large a constant is.
 GENERATORS = frozenset({"BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "Range"})
 RUN_TIME = "computed at run time"
-TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,7 @@ class Verdict:
         refusals: pairs (operator, reason), when refused.
         detail: what is wrong, when wrong.
         constants: inputs that were made constants, empty for the case as it stands.
+        note: what the engine remarks on a case that passed.
     """
 
     kind: str
@@ -61,34 +51,36 @@ class Verdict:
     refusals: tuple[tuple[str, str], ...] = ()
     detail: str = ""
     constants: tuple[str, ...] = ()
+    note: str = ""
 
 
-class MismatchError(Exception):
-    """A file that does not run, or not as it should."""
+def judge(case: Case, target: str = "tflite") -> Verdict:
+    """Convert and run a case as it stands; where that is refused, with its parameters as constants.
 
-
-def judge(case: Case) -> Verdict:
-    """Convert and run a case as it stands; where that is refused, with its parameters as constants."""
+    Args:
+        case: what to judge.
+        target: one of the engines' TARGETS.
+    """
+    judging = engine(target)
     model = onnx.ModelProto.FromString(case.model)
-    first = last = _attempt(case, model, ())
+    first = last = _attempt(judging, case, model, ())
     for names in _parameter_choices(case, model):
         if last.outcome != REFUSED:
             break
-        last = _attempt(case, model, names)
+        last = _attempt(judging, case, model, names)
     if last.outcome == REFUSED and first is not last and _asks_for_constants(last):
         return first
     return last
 
 
-def _attempt(case: Case, model: onnx.ModelProto, constants: tuple[str, ...]) -> Verdict:
+def _attempt(judging: Engine, case: Case, model: onnx.ModelProto, constants: tuple[str, ...]) -> Verdict:
     verdict = Verdict(case.kind, case.name, case.op, WRONG, constants=constants)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "case.onnx")
         try:
             if not case.data_sets:
                 raise MismatchError("the case has no data")
-            for data in case.data_sets:
-                _run_and_compare(case, model, path, data, constants)
+            notes = [judging.check(_trial(case, model, path, data, constants)) for data in case.data_sets]
         except UnsupportedOpsError as error:
             refusals = tuple((refusal.op, refusal.reason) for refusal in error.refusals)
             return replace(verdict, outcome=REFUSED, refusals=refusals)
@@ -99,29 +91,18 @@ def _attempt(case: Case, model: onnx.ModelProto, constants: tuple[str, ...]) -> 
             return replace(verdict, detail=str(error))
         except Exception as error:
             return replace(verdict, detail=_crash(error))
-    return replace(verdict, outcome=PASSED_WITH_CONSTANTS if constants else PASSED)
+    note = ", ".join(dict.fromkeys(note for note in notes if note))
+    return replace(verdict, outcome=PASSED_WITH_CONSTANTS if constants else PASSED, note=note)
 
 
-def _run_and_compare(
+def _trial(
     case: Case, model: onnx.ModelProto, path: Path, data: DataSet, constants: tuple[str, ...]
-) -> None:
+) -> Trial:
+    """Write the model to `path`, the inputs in `constants` as constants of it."""
     inputs, expected = data
     feeds = dict(zip(_input_names(model), inputs, strict=False))
     path.write_bytes(_with_constants(model, feeds, constants).SerializeToString())
-    results = [_run(path, _missing_shapes(model, feeds, constants), feeds, layout) for layout in LAYOUTS]
-    for layout, engines in zip(LAYOUTS, results, strict=True):
-        for engine, found in engines.items():
-            compare(found, expected, case.rtol, case.atol, f"{layout}, {engine}")
-    _compare_layouts(*results)
-
-
-def _compare_layouts(first: dict[str, list[np.ndarray]], second: dict[str, list[np.ndarray]]) -> None:
-    for engine, expected in first.items():
-        for index, (got, wanted) in enumerate(zip(second[engine], expected, strict=True)):
-            size = float(np.max(np.abs(wanted), initial=0)) if wanted.dtype == np.float32 else 0.0
-            atol = LAYOUT_TOLERANCE * size if np.isfinite(size) else 0.0
-            place = f"{LAYOUTS[1]} against {LAYOUTS[0]}, {engine}, output {index}"
-            compare([got], [wanted], LAYOUT_TOLERANCE, atol, place)
+    return Trial(path, _missing_shapes(model, feeds, constants), feeds, expected, case.rtol, case.atol)
 
 
 def _crash(error: Exception) -> str:
@@ -129,8 +110,8 @@ def _crash(error: Exception) -> str:
     trace, place = error.__traceback__, ""
     while trace is not None:
         code = trace.tb_frame.f_code
-        if f"{os.sep}converters{os.sep}" in code.co_filename:
-            place = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} {code.co_name}"
+        if code.co_filename.startswith(CONVERTERS):
+            place = f"{Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}"
         trace = trace.tb_next
     return f"crashed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({place})"
 
@@ -175,39 +156,6 @@ def _with_constants(model: onnx.ModelProto, feeds: dict[str, Any], names: Sequen
     return made
 
 
-# Converting and running.
-
-
-def _run(
-    path: Path, shapes: dict[str, tuple[int, ...]] | None, feeds: dict[str, Any], layout: str
-) -> dict[str, list[np.ndarray]]:
-    """Outputs in ONNX's axis order, per engine."""
-    from toolchain.converters.graph import clean, load_onnx
-    from toolchain.converters.tflite import convert
-
-    graph = load_onnx(path, shapes)
-    clean(graph)
-    converted = convert(graph, layout=layout)
-    # Without XNNPACK, ADD, SUB, MUL and DIV clamp to the largest float even where no activation is asked for.
-    engines = ENGINES[:1] if _has_infinity(converted.data, feeds) else ENGINES
-    return {engine: _interpret(converted, feeds, engine) for engine in engines}
-
-
-def _has_infinity(content: bytes, feeds: dict[str, Any]) -> bool:
-    """Whether an input or a constant of the file is infinite, as in the masks of attention."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content)
-    buffers = [
-        model.buffers[t.buffer].data
-        for t in model.subgraphs[0].tensors
-        if t.type == schema.TensorType.FLOAT32
-    ]
-    arrays = [np.asarray(data, np.uint8).view(np.float32) for data in buffers if data is not None]
-    arrays += [array for array in feeds.values() if getattr(array, "dtype", None) == np.float32]
-    return any(bool(np.isinf(array).any()) for array in arrays)
-
-
 def _missing_shapes(
     model: onnx.ModelProto, feeds: dict[str, Any], constants: tuple[str, ...]
 ) -> dict[str, tuple[int, ...]] | None:
@@ -224,143 +172,3 @@ def _missing_shapes(
 
 def _has_shape(kind: onnx.TypeProto.Tensor) -> bool:
     return kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim)
-
-
-def _interpret(converted: Any, feeds: dict[str, Any], engine: str) -> list[np.ndarray]:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = (
-        OpResolverType.AUTO if engine == "xnnpack" else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    try:
-        interpreter = Interpreter(
-            model_content=converted.data, num_threads=1, experimental_op_resolver_type=resolver
-        )
-        interpreter.allocate_tensors()
-        for spec, detail in zip(converted.inputs, interpreter.get_input_details(), strict=True):
-            value = feeds[spec.name]
-            if _channels_last(spec.layout):
-                value = np.moveaxis(value, 1, -1)
-            interpreter.set_tensor(detail["index"], np.ascontiguousarray(value).reshape(value.shape))
-        interpreter.invoke()
-        found = [
-            np.asarray(interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()
-        ]
-    except (RuntimeError, ValueError) as error:
-        raise MismatchError(f"LiteRT, {engine}: {' '.join(str(error).split())[:300]}") from error
-    return [
-        np.moveaxis(array, -1, 1) if _channels_last(spec.layout) else array
-        for spec, array in zip(converted.outputs, found, strict=True)
-    ]
-
-
-def _channels_last(layout: str) -> bool:
-    return layout.endswith("C") and len(layout) > 2
-
-
-def compare(found: Sequence[Any], expected: Sequence[Any], rtol: float, atol: float, where: str) -> None:
-    """The rule of the ONNX backend runner: shapes and types are equal, numbers close, NaN where NaN is.
-
-    Raises:
-        MismatchError: they are not.
-    """
-    if len(found) != len(expected):
-        raise MismatchError(f"{where}: {len(found)} outputs instead of {len(expected)}")
-    for index, (got, wanted) in enumerate(zip(found, expected, strict=True)):
-        place = f"{where}, output {index}"
-        if not isinstance(wanted, np.ndarray):
-            raise MismatchError(f"{place}: a tensor instead of {type(wanted).__name__}")
-        if got.shape != wanted.shape:
-            raise MismatchError(f"{place}: shape {got.shape} instead of {wanted.shape}")
-        if got.dtype != wanted.dtype:
-            raise MismatchError(f"{place}: {got.dtype} instead of {wanted.dtype}")
-        try:
-            np.testing.assert_allclose(got, wanted, rtol=rtol, atol=atol)
-        except AssertionError as error:
-            text = " ".join(str(error).split())
-            raise MismatchError(f"{place}: {text[:400]}") from error
-
-
-# Worker processes.
-
-
-def judge_all(cases: Sequence[Case], workers: int = 2, timeout: float = TIMEOUT) -> list[Verdict]:
-    """Verdicts in the order of the cases; a worker that dies or hangs is one wrong case."""
-    pending: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in range(len(cases)):
-        pending.put(index)
-    verdicts: list[Verdict | None] = [None] * len(cases)
-
-    def drain() -> None:
-        with _Worker() as worker:
-            while True:
-                try:
-                    index = pending.get_nowait()
-                except queue.Empty:
-                    return
-                verdicts[index] = worker.judge(cases[index], timeout)
-
-    threads = [threading.Thread(target=drain) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [verdict for verdict in verdicts if verdict is not None]
-
-
-class _Worker:
-    """A process that judges cases one after the other, started anew after a crash."""
-
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._connection: Connection | None = None
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def judge(self, case: Case, timeout: float) -> Verdict:
-        """The verdict of the process, or that it died."""
-        if self._process is None:
-            self._start()
-        assert self._connection is not None
-        try:
-            self._connection.send(case)
-            if self._connection.poll(timeout):
-                return self._connection.recv()
-            died = f"no result after {timeout:g} s"
-        except (EOFError, OSError):
-            self._process.join()
-            died = f"the process died with exit code {self._process.exitcode}"
-        self._stop()
-        return Verdict(case.kind, case.name, case.op, WRONG, detail=died)
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other,), daemon=True)
-        self._process.start()
-        other.close()
-
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
-
-
-def _serve(connection: Connection) -> None:
-    """Judge what comes in until the other side hangs up."""
-    # LiteRT reports every delegate that it makes on standard error.
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), sys.stderr.fileno())
-        while True:
-            try:
-                case = connection.recv()
-            except EOFError:
-                return
-            connection.send(judge(case))
