@@ -81,13 +81,13 @@ class UnsupportedOpsError(UnsupportedError):
         refusals: one entry per node.
     """
 
-    def __init__(self, refusals: list[Refusal], target: str) -> None:
+    def __init__(self, refusals: list[Refusal], target: str, verb: str = "lowered to") -> None:
         self.refusals = refusals
         self.target = target
         kinds = sorted({refusal.op for refusal in refusals})
         first = refusals[0]
         super().__init__(
-            f"{len(refusals)} node(s) cannot be lowered to {target}: {', '.join(kinds)}"
+            f"{len(refusals)} node(s) cannot be {verb} {target}: {', '.join(kinds)}"
             f" (first: '{first.node}': {first.reason})",
             first.hint or "replace the operator in the network, or export with -f onnx",
         )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,55 +21,24 @@ import numpy as np
 
 from toolchain.errors import ParityError, UnsupportedError, UsageError
 from toolchain.head import with_head
+from toolchain.jobs import DEFAULT_FORMATS, ExportOptions, Job, jobs_of
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
+from toolchain.quantize import ACTIVATIONS, METHOD, QuantizeOptions, quantized_graph
 from toolchain.runtimes import load
 from toolchain.samples import answers, samples
 from toolchain.source import Shapes, Source, resolve
 from toolchain.spec import Artifact, Parity
-from toolchain.targets import TARGETS, Target, WriteOptions, Written
+from toolchain.targets import Target, WriteOptions, Written
 from toolchain.verify import reference_of, run_file
 from toolchain.versions import versions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-DEFAULT_FORMATS = ("tflite", "coreml")
-APPLE_FORMATS = ("coreml", "mlmodel")
-LAYOUTS = ("nhwc", "nchw")
-SAMPLES = 8
 # Precisions that lose so little that a failed gate is a fault, not a choice.
 EXACT = ("fp32", "fp16")
 SCORES = "scores"
-
-
-@dataclass
-class ExportOptions:
-    """How to export.
-
-    Attributes:
-        formats: names of `toolchain.targets.TARGETS`.
-        precisions: "fp32", "fp16", ...; None for each target's default.
-        output: folder of the files.
-        calibration: real inputs to compare on; None for synthetic ones.
-        layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
-        ios: oldest iOS that must run the Core ML files; None for the oldest that can.
-        count: how many samples to compare at most.
-        command: the command line, for the sidecar.
-        progress: called with the name of each stage as it starts.
-        note: called with what the user should know before the work begins.
-    """
-
-    formats: Sequence[str] = DEFAULT_FORMATS
-    precisions: Sequence[str] | None = None
-    output: Path = Path("build")
-    calibration: str | Path | None = None
-    layout: str = "nhwc"
-    ios: int | None = None
-    count: int = SAMPLES
-    command: str = ""
-    progress: Callable[[str], None] = field(default=lambda _stage: None)
-    note: Callable[[str], None] = field(default=lambda _note: None)
 
 
 def export(
@@ -81,6 +50,9 @@ def export(
     output: str | Path = "build",
     layout: str = "nhwc",
     ios: int | None = None,
+    method: str = METHOD,
+    io: str = "float",
+    allow_float: Sequence[str] = (),
     head: str | None = None,
     weights: str | Path | None = None,
     input_shape: Shapes = None,
@@ -91,12 +63,16 @@ def export(
         model: nn.Module, zoo name, path of a `.onnx` file, or `file.py:factory`.
         example_inputs: tensor or arrays, or a dict of them by input name; only their shapes are used.
         formats: "tflite", "coreml", "mlmodel", "onnx".
-        precisions: "fp32", "fp16", for Core ML also "w8", "palette4", "palette6", "palette8"; None for the
-            default of each format.
-        calibration: folder of pictures, `.npy`/`.npz`, or `celebamask:PATH`, to compare on.
+        precisions: "fp32", "fp16", "int8", "int16x8", for Core ML also "w8", "palette4", "palette6",
+            "palette8"; None for the default of each format.
+        calibration: folder of pictures, `.npy`/`.npz`, or `celebamask:PATH`, to calibrate with and to
+            compare on.
         output: folder of the files.
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
         ios: oldest iOS that must run the Core ML files; None for the oldest that can.
+        method: how ranges are read off calibration data: "minmax", "percentile", "entropy" or "mse".
+        io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
+        allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all.
         head: "softmax" or "argmax" over the classes of the first output, inside the files; None for neither.
         weights: state dict for the network.
         input_shape: shape of the only input, or one per input name; instead of `example_inputs`.
@@ -108,7 +84,16 @@ def export(
         ToolchainError: a child of it for everything that can be known to go wrong; no file is left then.
     """
     options = ExportOptions(
-        formats, precisions, Path(output), calibration, layout, ios, command="toolchain.export()"
+        formats,
+        precisions,
+        Path(output),
+        calibration,
+        layout,
+        ios,
+        method,
+        io,
+        allow_float,
+        command="toolchain.export()",
     )
     shapes = _shapes_of(example_inputs) if example_inputs is not None else input_shape
     source = with_head(resolve(model, Path(weights) if weights else None, shapes), head)
@@ -146,13 +131,16 @@ class Exported:
 
 def export_source(source: Source, options: ExportOptions) -> Exported:
     """Export a resolved network; see `export`."""
-    jobs = _jobs(options)
+    jobs = jobs_of(options)
     seconds: dict[str, float] = {}
     with staging(options.output) as stage:
         with _timed("graph", seconds, options):
             graph = clean_graph(source)
         # All files are written before any is run, so that a refusal comes before the long part.
-        drafts = [_convert(source, graph, stage, target, job, options) for target, job in jobs]
+        graphs = _graphs(source, graph, jobs, seconds, options)
+        drafts = [
+            _convert(source, graphs[job.precision], stage, target, job, options) for target, job in jobs
+        ]
         with _timed("reference", seconds, options):
             truth = _truth(source, options)
             parity = _graph_parity(source, graph, truth)
@@ -163,6 +151,26 @@ def export_source(source: Source, options: ExportOptions) -> Exported:
             except ParityError as error:
                 exported.rejected.append(error)
     return exported
+
+
+def _graphs(
+    source: Source, graph: ir.Model, jobs: list[Job], seconds: dict[str, float], options: ExportOptions
+) -> dict[str, ir.Model]:
+    """The graph that each precision is made from: the float one, or one with quantization pairs."""
+    from toolchain.converters.graph.quantization import is_quantized
+
+    made = {job.precision: graph for _, job in jobs}
+    wrong = [job.precision for _, job in jobs if job.precision not in ACTIVATIONS]
+    if wrong and is_quantized(graph):
+        raise UsageError(
+            f"'{source.spec.name}' is quantized, it cannot be written as {wrong[0]}", "export it with -p int8"
+        )
+    quantize = QuantizeOptions(options.calibration, options.method, note=options.note)
+    for precision in made:
+        if precision in ACTIVATIONS:
+            with _timed("calibrate", seconds, options):
+                made[precision] = quantized_graph(source, graph, precision, quantize)
+    return made
 
 
 def _graph_parity(source: Source, graph: ir.Model, truth: _Truth) -> Parity:
@@ -207,42 +215,6 @@ def _output_names(source: Source) -> list[str]:
     """The outputs' names before the head, whose own name is another."""
     names = [tensor.name for tensor in source.spec.outputs]
     return [SCORES, *names[1:]] if source.head is not None else names
-
-
-def _jobs(options: ExportOptions) -> list[tuple[Target, WriteOptions]]:
-    """Every file asked for; what can be known to be impossible before any work is an error."""
-    targets = [TARGETS.get(name) for name in dict.fromkeys(options.formats)]
-    _check_flags(options, targets)
-    jobs = []
-    for target in targets:
-        for precision in dict.fromkeys(options.precisions or (target.default,)):
-            if precision not in target.precisions:
-                able = [name for name in TARGETS if precision in TARGETS.get(name).precisions]
-                others = (
-                    f"; '{precision}' exists for {' and '.join('-f ' + name for name in able)}"
-                    if able
-                    else ""
-                )
-                raise UsageError(
-                    f"format '{target.name}' cannot have precision '{precision}'",
-                    f"use {', '.join(target.precisions)}{others}",
-                )
-            job = WriteOptions(precision, options.layout, options.ios)
-            for note in target.check(job):
-                options.note(note)
-            jobs.append((target, job))
-    return jobs
-
-
-def _check_flags(options: ExportOptions, targets: list[Target]) -> None:
-    """Raises UsageError for a layout that does not exist, and for an iOS version where nothing is for iOS."""
-    if options.layout not in LAYOUTS:
-        raise UsageError(f"unknown layout '{options.layout}'", f"use {' or '.join(LAYOUTS)}")
-    if options.ios is not None and not any(target.name in APPLE_FORMATS for target in targets):
-        raise UsageError(
-            "--ios is for Core ML files, and none is asked for",
-            f"leave --ios out, or add {' or '.join('-f ' + name for name in APPLE_FORMATS)}",
-        )
 
 
 @dataclass(frozen=True)

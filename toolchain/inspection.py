@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from toolchain.errors import UnsupportedError, UnsupportedOpsError, UsageError
 from toolchain.publish import size_of
 from toolchain.source import Shapes
-from toolchain.spec import TensorSpec
+from toolchain.spec import REJECTED, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 TRANSPOSES = ("TRANSPOSE", "Transpose", "transpose", "permute")
 SUFFIXES = (".tflite", ".onnx", ".mlpackage", ".mlmodel")
-REJECTED = ".rejected"
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,13 @@ def inspect_file(path: Path, input_shape: Shapes = None) -> Inspection:
 
 
 def _inspect_coreml(path: Path) -> Inspection:
+    from toolchain.runtimes.coreml_file import errors_of
+
+    with errors_of(path):
+        return _inspect_read(path)
+
+
+def _inspect_read(path: Path) -> Inspection:
     from toolchain.runtimes.coreml import NEURAL_NETWORKS, PROGRAM, read_inputs, read_outputs
     from toolchain.runtimes.coreml_file import read_coreml
 

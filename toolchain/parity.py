@@ -174,6 +174,10 @@ def _to_file(array: np.ndarray, tensor: TensorSpec, preprocess: Preprocess | Non
                 "compare with a network whose ModelSpec has `preprocess`",
             )
         return channels_last(to_pixels(array, preprocess))
+    if tensor.scale is not None:
+        limits = np.iinfo(tensor.dtype)
+        steps = np.rint(array / tensor.scale) + (tensor.zero_point or 0)
+        array = np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
     if tensor.dtype == "int32" and array.dtype in (np.bool_, np.int64):
         # Core ML files have neither type at their borders.
         array = array.astype(np.int32)
@@ -194,6 +198,11 @@ def from_pixels(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
 
 def from_file(results: Arrays, tensors: Sequence[TensorSpec]) -> Arrays:
     """Arrays as the file returns them -> ONNX order."""
-    return {
-        t.name: channels_first(results[t.name]) if is_channels_last(t) else results[t.name] for t in tensors
-    }
+    real = {t.name: _dequantized(results[t.name], t) for t in tensors}
+    return {t.name: channels_first(real[t.name]) if is_channels_last(t) else real[t.name] for t in tensors}
+
+
+def _dequantized(array: np.ndarray, tensor: TensorSpec) -> np.ndarray:
+    if tensor.scale is None:
+        return array
+    return ((array.astype(np.float64) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolchain.errors import ToolchainError, UsageError
-from toolchain.spec import Artifact, sidecar_path
+from toolchain.spec import REJECTED, Artifact, sidecar_path
 
 CHUNK = 1 << 20
 # Every package of Core ML has it, and no other folder that may lie in the way.
@@ -58,7 +58,7 @@ class Staged:
 
     def reject(self, name: str) -> Path:
         """Move a file that failed to `NAME.rejected`; nothing under its own name is touched."""
-        target = self.output / f"{name}.rejected"
+        target = self.output / f"{name}{REJECTED}"
         _check_replaceable(self.path(name), target)
         _replace(self.path(name), target)
         return target

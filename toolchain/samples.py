@@ -106,7 +106,7 @@ def answers(
     for sample in inputs:
         used.append({**sample, name: previous})
         made.append(run(used[-1]))
-        previous = _probabilities(made[-1][output], output, previous.shape[1])
+        previous = previous_mask(spec, made[-1][output])
     return used, made
 
 
@@ -118,8 +118,9 @@ def takes_previous_mask(spec: ModelSpec) -> bool:
     return previous in (output, (*output[:1], *previous[1:2], *output[1:]))
 
 
-def _probabilities(answer: np.ndarray, name: str, classes: int) -> np.ndarray:
-    """Class probabilities (N, classes, ...) of an answer: logits, probabilities or labels."""
+def previous_mask(spec: ModelSpec, answer: np.ndarray) -> np.ndarray:
+    """Class probabilities (N, classes, ...) of the first output: of logits, probabilities or labels."""
+    classes, name = spec.inputs[1].shape[1], spec.outputs[0].name
     if answer.dtype.kind in "iu":
         return np.moveaxis(np.eye(classes, dtype=np.float32)[answer], -1, 1)
     if name == PROBABILITIES:

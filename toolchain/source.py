@@ -106,10 +106,13 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
 
 def _from_onnx(path: Path, input_shape: Shapes) -> Source:
     from toolchain.converters.graph import clean, load_onnx
+    from toolchain.converters.quantize.foreign import accept_quantized
 
     graph = load_onnx(path, input_shape)
     # The passes infer the shapes of the outputs; those that the file states may be stale or missing.
     cleaned = graph.clone()
+    if any(node.op_type == "DequantizeLinear" for node in cleaned.graph):
+        accept_quantized(cleaned)
     clean(cleaned)
     spec = ModelSpec(
         name=path.stem,

@@ -21,6 +21,9 @@ SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 GENERIC = "generic"
 
+# Behind the name of a file that failed its gate.
+REJECTED = ".rejected"
+
 # Name of an output that has been through a softmax in the file.
 PROBABILITIES = "probabilities"
 

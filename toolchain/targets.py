@@ -31,11 +31,19 @@ METADATA_NAME = "TOOLCHAIN_SIDECAR"
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer knows about the file that it wrote."""
+    """What a writer knows about the file that it wrote.
+
+    Attributes:
+        inputs: as the file takes them.
+        outputs: as the file gives them.
+        ops: operator to count.
+        report: what is integer in a quantized .tflite file (IntegerReport), else None.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     ops: dict[str, int]
+    report: Any = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,15 @@ class WriteOptions:
         precision: one of the target's.
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
         ios: oldest iOS that must run a Core ML file; None for the oldest that can.
+        io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
+        allow_float: names of nodes or operators of an int8 file that may stay float.
     """
 
     precision: str
     layout: str = "nhwc"
     ios: int | None = None
+    io: str = "float"
+    allow_float: tuple[str, ...] = ()
 
 
 def _no_notes(_options: WriteOptions) -> list[str]:
@@ -103,9 +115,16 @@ def _write_tflite(graph: ir.Model, options: WriteOptions, path: Path, spec: Mode
     def describe(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> dict[str, bytes]:
         return {METADATA_NAME: json.dumps(contract(spec, inputs, outputs), ensure_ascii=False).encode()}
 
-    made = convert(graph, options.precision, options.layout, describe)
+    made = convert(
+        graph,
+        options.precision,
+        options.layout,
+        describe,
+        io=options.io if options.precision == "int8" else "float",
+        allow_float=options.allow_float,
+    )
     path.write_bytes(made.data)
-    return Written(made.inputs, made.outputs, made.ops)
+    return Written(made.inputs, made.outputs, made.ops, made.report)
 
 
 def _write_onnx(graph: ir.Model, _options: WriteOptions, path: Path, spec: ModelSpec) -> Written:
@@ -173,7 +192,8 @@ def _coreml_target(name: str, suffix: str, kind: str, default: str) -> Target:
     )
 
 
-TARGETS.add("tflite", Target("tflite", ".tflite", ("fp32", "fp16"), "fp32", _write_tflite))
+TFLITE_PRECISIONS = ("fp32", "fp16", "int8", "int16x8")
+TARGETS.add("tflite", Target("tflite", ".tflite", TFLITE_PRECISIONS, "fp32", _write_tflite))
 TARGETS.add("coreml", _coreml_target("coreml", ".mlpackage", ML_PROGRAM, "fp16"))
 TARGETS.add("mlmodel", _coreml_target("mlmodel", ".mlmodel", NEURAL_NETWORK, "fp32"))
-TARGETS.add("onnx", Target("onnx", ".onnx", ("fp32",), "fp32", _write_onnx))
+TARGETS.add("onnx", Target("onnx", ".onnx", ("fp32", "int8"), "fp32", _write_onnx))

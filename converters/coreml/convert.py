@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.coreml.goal import ML_PROGRAM, PRECISIONS, Goal, least_ios
+from toolchain.converters.coreml.goal import ML_PROGRAM, Goal, check_precision, least_ios
 from toolchain.converters.coreml.interface import (
     classifier_config,
     completed,
@@ -27,12 +27,14 @@ from toolchain.converters.coreml.lowering import (
 from toolchain.converters.coreml.mil import Function, Placeholder, Program, Var, mb, types
 from toolchain.converters.coreml.network_weights import compress_network
 from toolchain.converters.coreml.passes import optimization_pipeline
+from toolchain.converters.coreml.quantized_constants import release_constants
 from toolchain.converters.coreml.quiet import import_coremltools, quiet_coremltools, spared_collections
-from toolchain.converters.coreml.weights import COMPRESSED, WeightReport, compression_pipeline
+from toolchain.converters.coreml.weights import COMPRESSED, INTEGER, WeightReport, compression_pipeline
 from toolchain.converters.graph import clean
 from toolchain.converters.graph.expand_functions import expand_functions
+from toolchain.converters.graph.quantization import Quantization, is_quantized
 from toolchain.converters.node_view import Refused, is_constant, shape_of
-from toolchain.errors import UnsupportedError, UsageError
+from toolchain.errors import UnsupportedError
 from toolchain.spec import GENERIC, ModelSpec, Preprocess, TensorSpec
 
 INPUT_TYPES = {
@@ -78,7 +80,8 @@ def convert(
 
     Args:
         model: graph with static shapes and no Constant nodes.
-        precision: one of PRECISIONS[kind]; all but "fp32" compute in float16 in an ML Program.
+        precision: one of PRECISIONS[kind]; all but "fp32" compute in float16 in an ML Program. "int8" is for
+            a graph with QuantizeLinear/DequantizeLinear pairs, whose weights stay the integers that they are.
         kind: ML_PROGRAM or NEURAL_NETWORK.
         ios: oldest iOS that must run it, one of IOS_VERSIONS; None for the oldest that can.
         spec: the network's contract. With `preprocess`, the first input becomes an RGB image, and the file
@@ -88,23 +91,28 @@ def convert(
 
     Raises:
         UnsupportedOpsError: nodes that cannot be lowered, all of them.
-        UnsupportedError: the network as a whole does not fit into the format, or has no weights to compress.
+        UnsupportedError: the network as a whole does not fit into the format, has no weights to compress, or
+            is to be "int8" and not quantized.
         UsageError: unknown precision, or an iOS version too old for it.
         MissingDependencyError: coremltools or its native library is not there.
     """
-    if precision not in PRECISIONS[kind]:
-        raise UsageError(
-            f"a Core ML {kind} cannot have precision '{precision}'", f"use {', '.join(PRECISIONS[kind])}"
-        )
-    goal = Goal(kind, least_ios(kind, precision, ios))
+    check_precision(kind, precision)
+    goal = Goal(kind, least_ios(kind, precision, ios), half=kind == ML_PROGRAM and precision != "fp32")
     spec = spec or ModelSpec("model", GENERIC, (), ())
     while expand_functions(model, kept=handlers()):
         clean(model)
     report = WeightReport(precision)
+    quantized = is_quantized(model)
+    if precision == INTEGER and not quantized:
+        raise UnsupportedError(
+            "the network has no quantized values, which precision 'int8' needs",
+            "quantize it first, which needs calibration data, or export with -p w8",
+        )
+    grids = release_constants(model.graph)
     shapes = [shape_of(value) for value in model.graph.outputs]
     with quiet_coremltools(), spared_collections():
         program = _program(model.graph, goal, spec.preprocess)
-        made = _serialized(program, goal, spec, report)
+        made = _serialized(program, goal, spec, report, quantized, grids)
         if precision in COMPRESSED:
             report.require_any()
         made = completed(made, spec, shapes)
@@ -190,7 +198,14 @@ def _left(lowering: Lowering, value: ir.Value, taken: Mapping[str, Any]) -> Var:
     return var
 
 
-def _serialized(program: Program, goal: Goal, spec: ModelSpec, report: WeightReport) -> Any:
+def _serialized(
+    program: Program,
+    goal: Goal,
+    spec: ModelSpec,
+    report: WeightReport,
+    quantized: bool,
+    grids: tuple[Quantization, ...],
+) -> Any:
     """The program as a saved model of coremltools' own backend.
 
     Raises:
@@ -202,7 +217,7 @@ def _serialized(program: Program, goal: Goal, spec: ModelSpec, report: WeightRep
     if goal.kind == ML_PROGRAM:
         half = coremltools.precision.FLOAT16
         named["compute_precision"] = coremltools.precision.FLOAT32 if report.precision == "fp32" else half
-        named["pass_pipeline"] = compression_pipeline(report.precision, goal.ios, report)
+        named["pass_pipeline"] = compression_pipeline(report.precision, goal.ios, report, quantized, grids)
         named["classifier_config"] = classifier
     else:
         named["pass_pipeline"] = optimization_pipeline(goal.kind, half=False)

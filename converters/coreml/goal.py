@@ -9,13 +9,14 @@ from toolchain.errors import UsageError
 ML_PROGRAM = "mlprogram"
 NEURAL_NETWORK = "neuralnetwork"
 PRECISIONS = {
-    ML_PROGRAM: ("fp32", "fp16", "w8", "palette4", "palette6", "palette8"),
+    ML_PROGRAM: ("fp32", "fp16", "w8", "int8", "palette4", "palette6", "palette8"),
     NEURAL_NETWORK: ("fp32", "fp16", "w8"),
 }
 IOS_VERSIONS = (15, 16, 17, 18)
 NEURAL_NETWORK_IOS = 13
-# Oldest iOS that has the operators which unpack compressed weights.
-LEAST_IOS = {"w8": 16, "palette4": 16, "palette6": 16, "palette8": 16}
+# Oldest iOS that has the operators which unpack compressed weights, and those that quantize activations.
+QUANTIZED_IOS = 17
+LEAST_IOS = {"w8": 16, "int8": QUANTIZED_IOS, "palette4": 16, "palette6": 16, "palette8": 16}
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,22 @@ class Goal:
     Attributes:
         kind: ML_PROGRAM or NEURAL_NETWORK.
         ios: oldest iOS that must run it: 13 (neural networks) or 15 to 18.
+        half: whether it computes in float16.
     """
 
     kind: str = ML_PROGRAM
     ios: int = 15
+    half: bool = False
+
+
+def check_precision(kind: str, precision: str) -> None:
+    """Raises UsageError for a precision that such a model cannot have."""
+    if precision in PRECISIONS[kind]:
+        return
+    hint = f"use {', '.join(PRECISIONS[kind])}"
+    if kind == NEURAL_NETWORK and precision in PRECISIONS[ML_PROGRAM]:
+        hint = f"use -p w8, or -f coreml -p {precision}"
+    raise UsageError(f"a Core ML {kind} cannot have precision '{precision}'", hint)
 
 
 def least_ios(kind: str, precision: str, ios: int | None) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolchain.converters.coreml.mil import Program
 from toolchain.converters.coreml.quiet import import_coremltools
-from toolchain.converters.coreml.weights import COMPRESSED, WeightReport
+from toolchain.converters.coreml.weights import REPORTED, WeightReport
 from toolchain.errors import UnsupportedError
 from toolchain.spec import (
     CLASSIFICATION,
@@ -188,7 +188,7 @@ def _texts(spec: ModelSpec, report: WeightReport) -> Iterator[tuple[str, str]]:
             parameters["colors"] = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in spec.palette]
         yield PREVIEW_TYPE, "imageSegmenter"
         yield PREVIEW_PARAMETERS, json.dumps(parameters, ensure_ascii=False)
-    if report.precision in COMPRESSED:
+    if report.precision in REPORTED:
         yield WEIGHTS, report.as_text()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.coreml.goal import NEURAL_NETWORK, Goal
+from toolchain.converters.coreml.goal import NEURAL_NETWORK, QUANTIZED_IOS, Goal
 from toolchain.converters.coreml.layers import missing_layer
 from toolchain.converters.coreml.mil import Var, mb, types
 from toolchain.converters.node_view import (
@@ -32,6 +32,10 @@ COMPUTED_TYPES = {
     ir.DataType.INT64: np.dtype(np.int32),
     ir.DataType.BOOL: np.dtype(np.bool_),
 }
+# What QuantizeLinear makes and DequantizeLinear reads; nothing else computes with it.
+QUANTIZED_TYPES = {ir.DataType.INT8: np.dtype(np.int8), ir.DataType.UINT8: np.dtype(np.uint8)}
+HELD_TYPES = COMPUTED_TYPES | QUANTIZED_TYPES
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 
 Handler = Callable[["NodeContext"], None]
 _registry: Registry[Handler] = Registry("Core ML operator handler")
@@ -58,6 +62,7 @@ class Lowering:
         self._reserved: set[ir.Value] = set()
         self._bound: set[int] = set()
         self._names: set[str] = set()
+        self._shared: dict[tuple[str, bytes], Var] = {}
 
     def unique(self, name: str) -> str:
         """`name`, or `name_2`, `name_3` ... when it is taken."""
@@ -80,6 +85,14 @@ class Lowering:
             var.name = name if value in self._reserved else self.unique(name)
         self._bound.add(id(var))
         self._vars[value] = var
+
+    def shared(self, parameter: np.ndarray | np.generic | str) -> Var:
+        """One constant for all operators that have this parameter; the specification would fill with them."""
+        data = np.asarray(parameter)
+        key = (f"{data.dtype} {data.shape}", data.tobytes())
+        if key not in self._shared:
+            self._shared[key] = mb.const(val=parameter, name=self.unique("parameter"))
+        return self._shared[key]
 
     def value(self, value: ir.Value) -> Var:
         """The variable that holds `value`; constants come into the program when they are first read."""
@@ -159,7 +172,7 @@ class NodeContext(NodeView):
             Refused: they are not, which is a fault of the handler.
         """
         value = self.node.outputs[index]
-        wanted, shape = COMPUTED_TYPES[value.dtype], shape_of(value)  # type: ignore[index]
+        wanted, shape = HELD_TYPES[value.dtype], shape_of(value)  # type: ignore[index]
         found = tuple(int(size) for size in var.shape)
         if found != shape or types.nptype_from_builtin(var.dtype) != wanted.type:
             raise Refused(
@@ -204,28 +217,44 @@ def _bind_placeholder(lowering: Lowering, value: ir.Value) -> None:
     if 0 in shape:
         return
     # Not a constant that handlers could fold: a placeholder's value is unknown.
-    lowering.bind(value, mb.fill(shape=np.array(shape or (1,), np.int32), value=dtype.type(0)))
+    filled = mb.fill(shape=np.array(shape or (1,), np.int32), value=dtype.type(0))
+    if value.dtype in QUANTIZED_TYPES and lowering.goal.ios >= QUANTIZED_IOS:
+        filled = mb.cast(x=filled, dtype=QUANTIZED_TYPES[value.dtype].name)
+    lowering.bind(value, filled)
 
 
 def _lower(lowering: Lowering, node: ir.Node) -> None:
     if node.domain not in ONNX_DOMAINS or node.op_type not in handlers():
         raise Refused("no lowering to Core ML", "replace the operator in the network, or export with -f onnx")
     for value in [*node.inputs, *node.outputs]:
-        if value is not None:
-            check_value(value)
+        if value is None:
+            continue
+        if node.op_type not in QUANTIZING:
+            check_type(value)
+        check_shape(value)
     handlers().get(node.op_type)(NodeContext(lowering, node))
 
 
 def check_value(value: ir.Value) -> None:
-    """Raises Refused for a value that no Core ML program can hold."""
-    if value.dtype is None or value.shape is None:
-        return
-    if value.dtype not in COMPUTED_TYPES:
+    """Raises Refused for a value that no Core ML program can compute with."""
+    check_type(value)
+    check_shape(value)
+
+
+def check_type(value: ir.Value) -> None:
+    """Raises Refused for an element type that Core ML does not compute with."""
+    if value.dtype is not None and value.dtype not in COMPUTED_TYPES:
         name = {"DOUBLE": "float64"}.get(value.dtype.name, value.dtype.name.lower())
         raise Refused(
             f"'{value.name}' is {name}, which Core ML does not compute",
             "convert the network to float32 and int32 before exporting; -p fp16 then makes a float16 file",
         )
+
+
+def check_shape(value: ir.Value) -> None:
+    """Raises Refused for a shape that no Core ML program can hold."""
+    if value.shape is None:
+        return
     if rank_of(value) > MOST_AXES:
         raise Refused(
             f"'{value.name}' has {rank_of(value)} axes, Core ML takes {MOST_AXES} at most",

@@ -1,7 +1,8 @@
 """Weights of ML Programs in fewer bits: linear per output channel, or as look-up tables.
 
 Compressed are the constant weights of convolutions, transposed convolutions, linear layers and matrix
-products wherever the file gets smaller by it; everything else stays float16. The pass runs after coremltools'
+products wherever the file gets smaller by it; everything else stays float16. In a quantized network ("int8")
+they are those that the network has as integers, and stay these integers. The pass runs after coremltools'
 own, when weights are folded and rounded to float16, so that the program is serialized once.
 """
 
@@ -19,7 +20,9 @@ from toolchain.converters.coreml.goal import ML_PROGRAM
 from toolchain.converters.coreml.mil import Block, Operation, Program, Var, mb, types
 from toolchain.converters.coreml.palette import palettize
 from toolchain.converters.coreml.passes import NAMESPACE, optimization_pipeline
+from toolchain.converters.coreml.quantized_constants import Integers, on_grid
 from toolchain.converters.coreml.quiet import import_coremltools, quiet_coremltools
+from toolchain.converters.graph.quantization import Quantization
 from toolchain.errors import UnsupportedError
 
 import_coremltools()
@@ -28,8 +31,11 @@ with quiet_coremltools():
     from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 LINEAR = "w8"
+INTEGER = "int8"
 PALETTE_BITS = {"palette4": 4, "palette6": 6, "palette8": 8}
 COMPRESSED = (LINEAR, *PALETTE_BITS)
+# Precisions for which the file says what became of the weights.
+REPORTED = (*COMPRESSED, INTEGER)
 MOST = 127
 PASS = "compress_weights"
 # iOS 18 has element types below one byte, and scales and tables per block of a weight.
@@ -89,19 +95,27 @@ class WeightReport:
         )
 
 
-def compression_pipeline(precision: str, ios: int, report: WeightReport) -> Any:
+def compression_pipeline(
+    precision: str,
+    ios: int,
+    report: WeightReport,
+    quantized: bool = False,
+    grids: tuple[Quantization, ...] = (),
+) -> Any:
     """coremltools' passes with the compression after them; without it for the other precisions.
 
     Args:
         precision: of the ML Program.
         ios: oldest iOS that must run it, 16 or later for a compressed precision.
         report: takes what became of the weights.
+        quantized: the program has quantized activations.
+        grids: for "int8", how the constants of the quantized network were stored.
     """
-    pipeline = optimization_pipeline(ML_PROGRAM, half=precision != "fp32")
-    if precision in COMPRESSED:
+    pipeline = optimization_pipeline(ML_PROGRAM, precision != "fp32", quantized)
+    if precision in REPORTED:
         name = f"{NAMESPACE}::{PASS}"
         pipeline.append_pass(name)
-        pipeline.set_options(name, {"blockwise": ios >= BLOCKWISE_IOS, "report": report})
+        pipeline.set_options(name, {"blockwise": ios >= BLOCKWISE_IOS, "report": report, "grids": grids})
     return pipeline
 
 
@@ -112,11 +126,13 @@ class CompressWeights(AbstractGraphPass):
     Attributes:
         blockwise: write the operators of iOS 18.
         report: names the precision and takes what became of the weights.
+        grids: how the constants of a quantized network were stored.
     """
 
     def __init__(self) -> None:
         self.blockwise = False
         self.report = WeightReport(LINEAR)
+        self.grids: tuple[Quantization, ...] = ()
 
     def apply(self, prog: Program) -> None:
         """Compress the weights of every function."""
@@ -133,10 +149,10 @@ class CompressWeights(AbstractGraphPass):
         [axis] = axes
         assert axis is not None
         with weight.op.enclosing_block:
-            if self.report.precision == LINEAR:
-                made = _linear(weight, axis, self.blockwise)
-            else:
-                made = _palette(weight, PALETTE_BITS[self.report.precision], axis, self.blockwise)
+            made = self._made(weight, axis)
+        if made is None:
+            self.report.kept.append(Kept(weight.name, data.size, "is float in the quantized network"))
+            return
         block = weight.op.enclosing_block
         name = weight.name
         block.replace_uses_of_var_after_op(anchor_op=made.op, old_var=weight, new_var=made)
@@ -145,6 +161,16 @@ class CompressWeights(AbstractGraphPass):
         self.report.compressed += 1
         self.report.elements += data.size
 
+    def _made(self, weight: Var, axis: int) -> Var | None:
+        precision = self.report.precision
+        if precision in PALETTE_BITS:
+            return _palette(weight, PALETTE_BITS[precision], axis, self.blockwise)
+        if precision == LINEAR:
+            data, scale = quantize(weight.val, axis)
+            return _linear(weight, Integers(data, scale, np.zeros(len(scale), np.int8), axis), self.blockwise)
+        found = on_grid(weight.val, axis, self.grids)
+        return None if found is None else _linear(weight, found, self.blockwise)
+
     def _refusal(self, weight: Var, axes: set[int | None]) -> str:
         """Why a weight stays as it is, or "" when it is compressed."""
         data = weight.val
@@ -152,6 +178,8 @@ class CompressWeights(AbstractGraphPass):
             return "used in several ways"
         if not np.isfinite(data).all():
             return "is not finite"
+        if self.report.precision == INTEGER:
+            return ""
         [axis] = axes
         assert axis is not None
         before = stored_bytes(data.size, data.dtype.itemsize * 8)
@@ -261,18 +289,23 @@ def quantize(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(exact / scales.astype(np.float64).reshape(shape)).astype(np.int8), scales
 
 
-def _linear(weight: Var, axis: int, blockwise: bool) -> Var:
-    integers, scales = quantize(weight.val, axis)
+def _linear(weight: Var, found: Integers, blockwise: bool) -> Var:
     if blockwise:
-        shape = [-1 if index == axis else 1 for index in range(integers.ndim)]
+        shape = [-1 if index == found.axis else 1 for index in range(found.data.ndim)]
+        offset = {"offset": found.zero_point.reshape(shape)} if found.zero_point.any() else {}
         return mb.constexpr_blockwise_shift_scale(
-            data=integers, scale=scales.reshape(shape), before_op=weight.op, name=f"{weight.name}_w8"
+            data=found.data,
+            scale=found.scale.reshape(shape),
+            before_op=weight.op,
+            name=f"{weight.name}_w8",
+            **offset,
         )
+    single = len(found.scale) == 1
     return mb.constexpr_affine_dequantize(
-        quantized_data=integers,
-        zero_point=np.zeros(len(scales), np.int8),
-        scale=scales,
-        axis=axis,
+        quantized_data=found.data,
+        zero_point=found.zero_point[0] if single else found.zero_point,
+        scale=found.scale[0] if single else found.scale,
+        axis=found.axis,
         before_op=weight.op,
         name=f"{weight.name}_w8",
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -11,10 +11,14 @@ import onnx_ir as ir
 from toolchain.converters.graph import clean
 from toolchain.converters.graph.expand_functions import expand_functions
 from toolchain.converters.graph.flatten_channels_last import flatten_channels_last
+from toolchain.converters.graph.quantization import absorb_quantization
 from toolchain.converters.tflite.flatbuffer import serialize
 from toolchain.converters.tflite.float16 import store_float16
 from toolchain.converters.tflite.fuse_activation import fuse_activation
 from toolchain.converters.tflite.fuse_bias import fuse_bias
+from toolchain.converters.tflite.integer import FloatOperator, integerize
+from toolchain.converters.tflite.integer_borders import check_io, close_borders, open_inputs
+from toolchain.converters.tflite.integer_report import AUTO, IntegerReport, read_back, refuse_floats
 from toolchain.converters.tflite.layout import (
     Perm,
     channels_last_perm,
@@ -26,10 +30,13 @@ from toolchain.converters.tflite.layout import (
 from toolchain.converters.tflite.lowering import REFUSED_TYPES, Lowering, Refused, handlers, lower_graph
 from toolchain.converters.tflite.program import Program, Tensor
 from toolchain.converters.tflite.separate_views import separate_views
+from toolchain.converters.tflite.weights_int8 import store_int8
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.spec import TensorSpec
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "w8", "int8", "int16x8")
+INTEGER = ("int8", "int16x8")
+PAIRS = ("QuantizeLinear", "DequantizeLinear")
 LAYOUTS = ("nhwc", "nchw")
 LAYOUT_NAMES = {3: ("NCW", "NWC"), 4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}
 
@@ -43,12 +50,14 @@ class TFLiteModel:
         inputs: its inputs, shapes in storage order.
         outputs: its outputs, shapes in storage order.
         ops: operator name to count.
+        report: what is integer and what is not, None for fp32 and fp16.
     """
 
     data: bytes
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     ops: dict[str, int]
+    report: IntegerReport | None = None
 
 
 Describe = Callable[[tuple[TensorSpec, ...], tuple[TensorSpec, ...]], dict[str, bytes]]
@@ -59,17 +68,27 @@ def convert(
     precision: str = "fp32",
     layout: str = "nhwc",
     describe: Describe | None = None,
+    io: str = "float",
+    allow_float: Collection[str] | None = None,
+    kept_float: Collection[str] = (),
 ) -> TFLiteModel:
     """Convert a cleaned graph (see `toolchain.converters.graph.clean`), which is changed in place.
 
     Args:
         model: graph with static shapes and no Constant nodes.
-        precision: "fp32", or "fp16" for float16 weights with float32 arithmetic.
+        precision: "fp32", or "fp16" for float16 weights with float32 arithmetic, "w8" for int8 weights with
+            float activations, or "int8" or "int16x8" for integer arithmetic of a graph with
+            QuantizeLinear/DequantizeLinear pairs.
         layout: "nhwc" stores pictures channel-last at the borders, "nchw" keeps the ONNX shapes.
         describe: called with the file's inputs and outputs, returns named blobs to embed as metadata.
+        io: "float", "int8" or "uint8", type of the inputs and outputs of an int8 file.
+        allow_float: names of nodes, ONNX operators or TFLite operators of an integer file that may stay
+            float; "auto" among them accepts all, and those whose integer kernels are slow stay float too.
+        kept_float: names of nodes that stay float, although they have integer kernels.
 
     Raises:
-        UnsupportedOpsError: nodes that cannot be lowered, all of them.
+        UnsupportedOpsError: nodes that cannot be lowered, all of them; or in an integer file those that
+            stay float without being accepted.
         UnsupportedError: the network as a whole does not fit into the format.
         UsageError: unknown precision or layout.
     """
@@ -79,10 +98,15 @@ def convert(
         )
     if layout not in LAYOUTS:
         raise UsageError(f"unknown layout '{layout}'", f"use {' or '.join(LAYOUTS)}")
-    while expand_functions(model, kept=handlers()):
+    check_io(io)
+    if io != "float" and precision != "int8":
+        raise UsageError(f"a file of {precision} cannot have inputs of {io}", "use -p int8, or --io float")
+    _check_quantization(model, precision)
+    while expand_functions(model, kept={*handlers(), *PAIRS}):
         clean(model)
     if layout == "nhwc":
         flatten_channels_last(model)
+    absorb_quantization(model)
     lowering = Lowering()
     inputs = _bind_inputs(lowering, model.graph, layout)
     lower_graph(lowering, model.graph)
@@ -90,12 +114,51 @@ def convert(
     program = lowering.program
     fuse_bias(program)
     fuse_activation(program)
+    floats: tuple[FloatOperator, ...] = ()
+    if precision in INTEGER:
+        open_inputs(program, io)
+        floats = integerize(program, kept_float, slow_float=AUTO in (allow_float or ()))
+        close_borders(program, io)
+        refuse_floats(floats, {*(allow_float or ()), *kept_float}, f"an {precision} file")
+        inputs, outputs = _stored(inputs, program.inputs), _stored(outputs, program.outputs)
     separate_views(program)
     if precision == "fp16":
         store_float16(program)
+    elif precision == "w8":
+        store_int8(program)
     metadata = describe(inputs, outputs) if describe is not None else None
     data = serialize(program, "made by toolchain", metadata)
-    return TFLiteModel(data, inputs, outputs, program.histogram())
+    report = read_back(data, floats) if precision in (*INTEGER, "w8") else None
+    return TFLiteModel(data, inputs, outputs, program.histogram(), report)
+
+
+def _check_quantization(model: ir.Model, precision: str) -> None:
+    """Raises UsageError unless a graph has pairs around activations just when the precision wants them."""
+    has_pairs = any(node.op_type == "QuantizeLinear" for node in model.graph)
+    if has_pairs and precision not in INTEGER:
+        raise UsageError(
+            f"the graph is quantized, and cannot become a file of {precision}",
+            f"use {' or '.join('-p ' + name for name in INTEGER)}, or the graph of floats",
+        )
+    if precision in INTEGER and not has_pairs:
+        raise UsageError(
+            f"a file of {precision} is made from QuantizeLinear/DequantizeLinear pairs; the graph has none",
+            "give calibration data with --calibration",
+        )
+
+
+def _stored(specs: tuple[TensorSpec, ...], tensors: list[Tensor]) -> tuple[TensorSpec, ...]:
+    """The borders with the types and scales that they have been given."""
+    return tuple(
+        replace(
+            spec,
+            dtype=tensor.dtype.name,
+            scale=float(found.scale[0]) if found is not None else None,
+            zero_point=int(found.zero_point[0]) if found is not None else None,
+        )
+        for spec, tensor in zip(specs, tensors, strict=True)
+        for found in [tensor.quantization if tensor.dtype.kind in "iu" else None]
+    )
 
 
 def _bind_inputs(lowering: Lowering, graph: ir.Graph, layout: str) -> tuple[TensorSpec, ...]:

@@ -9,6 +9,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.graph.quantization import Quantization
 from toolchain.converters.tflite.program import Operator, Program, Tensor
 from toolchain.errors import UnsupportedError
 
@@ -56,6 +57,40 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
+class _SharedQuantization(schema.QuantizationParametersT):
+    """Scales and zero points, equal ones written once: zeros per channel take more room than the weights.
+
+    Args:
+        found: what to write.
+        written: (name, bytes) -> offset in the file, of what has been written.
+    """
+
+    def __init__(self, found: Quantization, written: dict[tuple[str, bytes], int]) -> None:
+        super().__init__()
+        self.found = found
+        self.written = written
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        scale = self.found.scale.astype(np.float32)
+        zero = self.found.zero_point.astype(np.int64)
+        axis = self.found.axis or 0
+        key = (f"parameters {axis}", scale.tobytes() + zero.tobytes())
+        if key not in self.written:
+            places = [self._vector(builder, "scale", scale), self._vector(builder, "zero_point", zero)]
+            schema.QuantizationParametersStart(builder)
+            schema.QuantizationParametersAddScale(builder, places[0])
+            schema.QuantizationParametersAddZeroPoint(builder, places[1])
+            schema.QuantizationParametersAddQuantizedDimension(builder, axis)
+            self.written[key] = schema.QuantizationParametersEnd(builder)
+        return self.written[key]
+
+    def _vector(self, builder: flatbuffers.Builder, name: str, values: np.ndarray) -> int:
+        key = (name, values.tobytes())
+        if key not in self.written:
+            self.written[key] = builder.CreateNumpyVector(values)
+        return self.written[key]
+
+
 class _Packer:
     """Turns the program's objects into the schema's, each tensor and equal constant once."""
 
@@ -66,6 +101,7 @@ class _Packer:
         self.buffers: list[schema.BufferT] = [_AlignedBuffer()]
         self.codes: dict[tuple[int, int], int] = {}
         self._constants: dict[tuple[str, bytes], int] = {}
+        self.quantizations: dict[tuple[str, bytes], int] = {}
 
     def buffer(self, data: np.ndarray) -> int:
         """Index of a buffer with these bytes; small equal constants share one."""
@@ -89,6 +125,8 @@ class _Packer:
         # A constant without elements still needs a buffer of its own, or it would pass for an activation.
         packed.buffer = 0 if tensor.data is None else self.buffer(tensor.data)
         packed.quantization = None
+        if tensor.quantization is not None and tensor.dtype.kind in "iu":
+            packed.quantization = _SharedQuantization(tensor.quantization, self.quantizations)
         return packed
 
     def operator(self, operator: Operator) -> schema.OperatorT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.graph.quantization import Quantization, quantization_of
 from toolchain.converters.node_view import (
     ONNX_DOMAINS,
     NodeView,
@@ -94,6 +95,7 @@ class Lowering:
         self._stored: dict[ir.Value, tuple[Tensor, Perm]] = {}
         self._moved: dict[tuple[ir.Value, Perm], Tensor] = {}
         self._names: dict[str, int] = {}
+        self.node: ir.Node | None = None
 
     def unique(self, name: str) -> str:
         """`name`, or `name_2`, `name_3` ... when it is taken."""
@@ -108,7 +110,16 @@ class Lowering:
         return self._stored[value][1]
 
     def bind(self, value: ir.Value, tensor: Tensor, perm: Perm) -> None:
-        """Say that `tensor` holds `value` with its axes in the order `perm`."""
+        """Say that `tensor` holds `value` with its axes in the order `perm`.
+
+        A tensor that holds another value too, which is stored with another scale, is quantized again.
+        """
+        found = stored_quantization(value, perm)
+        if found is not None and tensor.quantization is not None and not found.same(tensor.quantization):
+            made = Tensor(self.unique(value.name or "value"), tensor.shape, tensor.dtype, None, found)
+            self.emit(Op.QUANTIZE, [tensor], [made], schema.QuantizeOptionsT())
+            tensor = made
+        tensor.quantization = found or tensor.quantization
         self._stored[value] = (tensor, perm)
 
     def value(self, value: ir.Value, perm: Perm) -> Tensor:
@@ -132,7 +143,8 @@ class Lowering:
         assert value.const_value is not None
         # ascontiguousarray would turn a scalar into a vector.
         data = np.asarray(value.const_value.numpy().transpose(perm), order="C")
-        return Tensor(self.unique(value.name or "constant"), data.shape, data.dtype, data)
+        name = self.unique(value.name or "constant")
+        return Tensor(name, data.shape, data.dtype, data, stored_quantization(value, perm))
 
     def _move(self, value: ir.Value, stored: Tensor, current: Perm, perm: Perm) -> Tensor:
         shape = shape_of(value)
@@ -182,7 +194,16 @@ class Lowering:
         version: int = 1,
     ) -> None:
         """Append an operator."""
-        self.program.operators.append(Operator(code, list(inputs), list(outputs), options, version))
+        made = Operator(code, list(inputs), list(outputs), options, version, self.node)
+        self.program.operators.append(made)
+
+
+def stored_quantization(value: ir.Value, perm: Perm) -> Quantization | None:
+    """The quantization of a value whose axes are stored in the order `perm`."""
+    found = quantization_of(value)
+    if found is None or found.axis is None:
+        return found
+    return replace(found, axis=perm.index(found.axis))
 
 
 class NodeContext(NodeView):
@@ -306,6 +327,7 @@ def _lower(lowering: Lowering, node: ir.Node) -> None:
                 f"'{value.name}' is {REFUSED_TYPES[value.dtype]}, which TFLite's kernels do not compute",
                 "convert the network to float32 before exporting; -p fp16 then makes a float16 file",
             )
+    lowering.node = node
     handler = handlers().get(node.op_type)
     layout = handler.layout(node, [lowering.perm_of(value) for value in node.inputs])
     handler.lower(NodeContext(lowering, node, layout))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
+from toolchain.converters.graph.quantization import Quantization
 
 Op = schema.BuiltinOperator
 Activation = schema.ActivationFunctionType
@@ -26,12 +29,15 @@ class Tensor:
         shape: static shape in storage order.
         dtype: element type.
         data: the value of a constant in storage order, None for an activation.
+        quantization: how the values are stored as integers, None for float values. Until `integerize` has
+            run, dtype and data are those of the float values all the same.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     data: np.ndarray | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(eq=False)
@@ -44,6 +50,7 @@ class Operator:
         outputs: tensors.
         options: object of the schema's options table, None for operators without options.
         version: lowest operator version that has the features in use, so that old runtimes load the file.
+        origin: the ONNX node that it was lowered from, None for operators that no single node stands for.
     """
 
     code: int
@@ -51,6 +58,7 @@ class Operator:
     outputs: list[Tensor]
     options: Any = None
     version: int = 1
+    origin: ir.Node | None = None
 
     @property
     def name(self) -> str:

@@ -142,7 +142,9 @@ def _copied(reshape: Operator) -> list[Operator]:
     made: list[Operator] = []
 
     def flat(tensor: Tensor, name: str) -> Tensor:
-        return tensor if len(tensor.shape) == 1 else Tensor(f"{view.name}/{name}", (count,), view.dtype)
+        if len(tensor.shape) == 1:
+            return tensor
+        return Tensor(f"{view.name}/{name}", (count,), view.dtype, None, view.quantization)
 
     source, copy = flat(base, "flat"), flat(view, "copy")
     if source is not base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,11 @@ import torch
 from toolchain.export import ExportOptions, clean_graph, export_source
 from toolchain.inspection import TRANSPOSES
 from toolchain.models.zoo import zoo
+from toolchain.parity import compare
+from toolchain.runtimes import load
+from toolchain.samples import samples
 from toolchain.source import Source, resolve
+from toolchain.verify import run_file
 
 # Small pictures where the network takes any size: what is tested does not depend on it.
 FAMILIES = {
@@ -30,7 +35,12 @@ FAMILIES = {
 FILES = [("tflite", "fp32", 100), ("coreml", "fp32", 100), ("coreml", "fp16", 45), ("mlmodel", "fp32", 100)]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# Unpooling goes where the larger of two values was: rounding to float16 turns nearly equal ones round.
+UNSTABLE_IN_HALF = "segnet"
+ROWS = [(name, *file) for name in FAMILIES for file in FILES if (name, file[1]) != (UNSTABLE_IN_HALF, "fp16")]
+
+
+@pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest) -> tuple[Source, ir.Model]:
     """One network of each family and its graph."""
     torch.manual_seed(0)
@@ -49,7 +59,7 @@ def test_every_family_is_covered() -> None:
     assert {zoo().get(name).factory for name in zoo()} == {zoo().get(name).factory for name in FAMILIES}
 
 
-@pytest.mark.parametrize(("format_", "precision", "least"), FILES)
+@pytest.mark.parametrize(("network", "format_", "precision", "least"), ROWS, indirect=["network"])
 def test_export_has_no_transpose_and_full_parity(
     network: tuple[Source, ir.Model],
     format_: str,
@@ -71,3 +81,24 @@ def test_export_has_no_transpose_and_full_parity(
     picture = format_ != "tflite" and source.spec.preprocess is not None
     assert artifact.inputs[0].image == ("RGB" if picture else "")
     assert artifact.inputs[0].layout == ("NHWC" if picture or format_ == "tflite" else "NCHW")
+
+
+@pytest.mark.parametrize("network", [UNSTABLE_IN_HALF], indirect=True)
+def test_float16_that_pytorch_cannot_do_either_is_rejected(
+    network: tuple[Source, ir.Model], output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, graph = network
+    monkeypatch.setattr("toolchain.export.clean_graph", lambda _source: graph.clone())
+    exported = export_source(source, ExportOptions(["coreml"], ["fp16"], output, count=2))
+    assert len(exported.rejected) == 1
+    with load(output / f"{source.spec.name}-fp16.mlpackage.rejected") as runtime:
+        inputs, _ = samples(source.spec, None, 2)
+        made = [run_file(runtime, sample, source.spec) for sample in inputs]
+    assert source.module is not None
+    half = copy.deepcopy(source.module).half()
+    with torch.inference_mode():
+        pictures = [torch.from_numpy(sample["image"]) for sample in inputs]
+        expected = [{"logits": source.module(picture).numpy()} for picture in pictures]
+        theirs = [{"logits": half(picture.half()).float().numpy()} for picture in pictures]
+    own = compare(expected, made, source.spec.task).sqnr_db
+    assert own >= compare(expected, theirs, source.spec.task).sqnr_db - 3

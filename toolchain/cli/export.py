@@ -37,7 +37,7 @@ def export(
         typer.Option(
             "-p",
             "--precision",
-            help="fp32, fp16; for Core ML also w8, palette4, palette6, palette8; repeatable.",
+            help="fp32, fp16, int8; tflite: int16x8; Core ML: w8, palette4, palette6, palette8; repeatable.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the files.")] = Path("build"),
@@ -45,13 +45,25 @@ def export(
     input_shape: Annotated[list[str] | None, typer.Option(help=shapes.HELP)] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(help="Real inputs to compare on: folder of pictures, .npy, .npz, celebamask:PATH."),
+        typer.Option(
+            help="Real inputs to calibrate and compare on: folder of pictures, .npy, .npz, celebamask:PATH."
+        ),
     ] = None,
     layout: Annotated[
         str, typer.Option(help="nhwc or nchw: order of pictures at a .tflite file's borders.")
     ] = "nhwc",
     ios: Annotated[
         int | None, typer.Option(help="Oldest iOS that must run a .mlpackage: 15 to 18; default: the oldest.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="How ranges are read off the data: minmax, percentile, entropy or mse.")
+    ] = "mse",
+    io: Annotated[
+        str, typer.Option(help="float, int8 or uint8: inputs and outputs of an int8 .tflite file.")
+    ] = "float",
+    allow_float: Annotated[
+        list[str] | None,
+        typer.Option(help="Node or operator of an int8 file that may stay float, or auto; repeatable."),
     ] = None,
     head: Annotated[
         str | None,
@@ -75,6 +87,9 @@ def export(
             calibration=calibration,
             layout=layout,
             ios=ios,
+            method=method,
+            io=io,
+            allow_float=allow_float or (),
             command=shlex.join(["toolchain", *sys.argv[1:]]),
             progress=progress,
             note=lambda text: note(f"note: {text}"),

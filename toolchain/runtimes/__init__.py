@@ -9,6 +9,7 @@ from toolchain.runtimes.base import Runtime
 from toolchain.runtimes.coreml import NATIVE, REFERENCE, CoreMLNativeRuntime, CoreMLRuntime
 from toolchain.runtimes.litert import INTERPRETERS, LiteRTRuntime
 from toolchain.runtimes.onnx_runtime import OnnxRuntime
+from toolchain.spec import REJECTED
 
 __all__ = ["Runtime", "load"]
 
@@ -60,12 +61,17 @@ def load(
 
 def _default_runtime(path: Path) -> str:
     """Name of the runtime that a suffix stands for; "" for any TFLite interpreter."""
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     return {".onnx": ONNX, ".tflite": ""}.get(suffix, REFERENCE)
 
 
+def _suffix(path: Path) -> str:
+    """The suffix that says what a file is; one that failed its gate can be run as well."""
+    return Path(path.name.lower().removesuffix(REJECTED)).suffix
+
+
 def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in (*SUFFIXES, ".mlmodelc"):
+    if _suffix(path) not in (*SUFFIXES, ".mlmodelc"):
         raise UsageError(f"'{path}' has no suffix of a known model file", f"supported are {_suffixes()}")
 
 

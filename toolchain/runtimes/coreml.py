@@ -283,7 +283,7 @@ class CoreMLNativeRuntime(_FileRuntime):
 
         check_sizes(self._taken, arrays)
         images = {spec.name: spec for spec in self.inputs if spec.image}
-        feeds = {name: array for name, array in arrays.items() if name not in images}
+        feeds: dict[str, Any] = {name: array for name, array in arrays.items() if name not in images}
         for name, spec in images.items():
             array = arrays[name][0].squeeze(-1) if spec.shape[-1] == 1 else arrays[name][0]
             # A picture of numbers is one of mode F, which has 32 bits.

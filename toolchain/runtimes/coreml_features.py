@@ -112,7 +112,7 @@ def _image(file: CoreMLFile, feature: Any) -> TensorSpec:
             f"image '{feature.name}' of '{file.path}' has the colour space {space}",
             f"supported are {', '.join(COLOR_SPACES)}",
         )
-    sizes = (int(image.height), int(image.width))
+    sizes: tuple[int, ...] = (int(image.height), int(image.width))
     which = image.WhichOneof("SizeFlexibility")
     if which is not None:
         sizes = _open_sizes(sizes, _listed(feature.type), _ranges(feature.type))

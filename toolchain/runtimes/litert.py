@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,7 @@ class LiteRTRuntime(Runtime):
         threads: threads of one operator; None is the interpreter's default, one thread.
         delegate: False runs the built-in kernels without XNNPACK.
         interpreters: names in INTERPRETERS; the first that is installed is used.
+        keep_tensors: keep the values of all tensors for `tensor`; takes memory for all of them.
 
     Raises:
         MissingDependencyError: none of the interpreters is installed.
@@ -53,6 +55,7 @@ class LiteRTRuntime(Runtime):
         threads: int | None = None,
         delegate: bool = True,
         interpreters: Sequence[str] = tuple(INTERPRETERS),
+        keep_tensors: bool = False,
     ) -> None:
         check_threads(threads)
         self._label = "the .tflite model" if isinstance(source, bytes) else f"'{source}'"
@@ -62,12 +65,19 @@ class LiteRTRuntime(Runtime):
         options: dict[str, Any] = {"model_content": data, "num_threads": threads}
         if not delegate:
             options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with captured_stderr() as native:
+        if keep_tensors:
+            options["experimental_preserve_all_tensors"] = True
+        with captured_stderr() as native, warnings.catch_warnings():
+            # The interpreter warns of the memory that `keep_tensors` asks for.
+            warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors.*")
             try:
                 self._interpreter: Any = module.Interpreter(**options)
                 self._interpreter.allocate_tensors()
                 inputs = self._interpreter.get_input_details()
                 outputs = self._interpreter.get_output_details()
+                self._details: list[dict[str, Any]] = (
+                    self._interpreter.get_tensor_details() if keep_tensors else []
+                )
             except (ValueError, RuntimeError) as error:
                 raise UnsupportedError(
                     f"{self._label} cannot be loaded by LiteRT: {one_line(error)}",
@@ -138,6 +148,24 @@ class LiteRTRuntime(Runtime):
             return {name: self._output(details[index]) for name, index in self._output_index.items()}
         except (ValueError, RuntimeError) as error:
             raise UnsupportedError(f"{self._label} failed in LiteRT: {one_line(error)}") from error
+
+    def tensor(self, index: int) -> np.ndarray:
+        """What the last run left in tensor `index` of the file's graph; needs `keep_tensors`.
+
+        Raises:
+            UnsupportedError: the tensor has no memory of its own.
+        """
+        try:
+            return self._interpreter.get_tensor(index)
+        except (ValueError, RuntimeError) as error:
+            raise UnsupportedError(
+                f"tensor {index} of {self._label} cannot be read: {one_line(error)}"
+            ) from error
+
+    def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Scales, zero points and their axis, as the file has them for tensor `index`; empty for floats."""
+        found = self._details[index]["quantization_parameters"]
+        return found["scales"], found["zero_points"], int(found["quantized_dimension"])
 
     def _resize(self, by_index: dict[int, np.ndarray]) -> None:
         """Tell the interpreter about input shapes that differ from those of the call before."""

@@ -18,7 +18,7 @@ def dtype_of(x: Var) -> type[np.generic]:
 
 def number(x: Var, value: float) -> np.generic:
     """A number in the element type of `x`; MIL does not mix types."""
-    return dtype_of(x)(value)  # type: ignore[call-arg]
+    return dtype_of(x)(value)
 
 
 def require_float(context: NodeContext, index: int = 0) -> Var:

@@ -37,6 +37,12 @@ def conv(context: NodeContext) -> None:
     refuse_volume(context, lengths)
     groups = context.int("group", 1)
     window = window_of(context, context.shape(1)[2:], lengths)
+    x = context.input()
+    flat = context.goal.kind == NEURAL_NETWORK and len(lengths) == 1 and context.is_constant(1)
+    if flat:
+        # coremltools itself would keep the weights a second time, in a layer that nobody reads.
+        window, x = window.row(), mb.expand_dims(x=x, axes=[2])
+    weight = context.constant(1, "the weight")[:, :, None] if flat else context.input(1)
     named = {"strides": window.strides, "groups": groups, **padding_of(window)}
     if context.is_constant(1):
         named["dilations"] = window.dilations
@@ -46,7 +52,9 @@ def conv(context: NodeContext) -> None:
     merged = context.given(2) and context.is_constant(2) and context.is_constant(1)
     if merged:
         named["bias"] = context.input(2)
-    y = mb.conv(x=context.input(), weight=context.input(1), **named)
+    y = mb.conv(x=x, weight=weight, **named)
+    if flat:
+        y = mb.squeeze(x=y, axes=[2])
     context.store(y if merged else _add_bias(context, y))
 
 
@@ -139,7 +147,8 @@ def _undilated(window: Window, weights: np.ndarray) -> tuple[Window, np.ndarray]
         return window, weights
     sizes = [window.reach(axis) for axis in range(len(window.kernel))]
     spread = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
-    spread[(..., *(slice(None, None, step) for step in window.dilations))] = weights
+    places: list[Any] = [slice(None, None, step) for step in window.dilations]
+    spread[(..., *places)] = weights
     return replace(window, kernel=tuple(sizes), dilations=(1,) * len(sizes)), spread
 
 

@@ -92,7 +92,7 @@ def _with_batch(vectors: Var | np.ndarray, batch: Sequence[int]) -> Var | np.nda
     """Index vectors that start with their own place on the batch axes."""
     if not batch:
         return vectors
-    own = np.stack(np.indices(batch, np.int32), -1).reshape(
+    own = np.moveaxis(np.indices(batch, np.int32), 0, -1).reshape(
         *batch, *(1,) * (len(vectors.shape) - 1 - len(batch)), len(batch)
     )
     own = np.broadcast_to(own, (*vectors.shape[:-1], len(batch)))

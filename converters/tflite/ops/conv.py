@@ -13,16 +13,13 @@ from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops.window import (
     SAME,
     VALID,
-    Window,
     finish,
     pad_channels_last,
     picture,
     picture_output,
-    same_padding,
-    spatial_lengths,
-    window_of,
 )
 from toolchain.converters.tflite.program import Op, Tensor
+from toolchain.converters.window import Window, same_padding, spatial_lengths, window_of
 
 GROUPED_VERSION = 6
 DILATED_DEPTHWISE_VERSION = 2

@@ -13,16 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from toolchain.converters.tflite.layout import is_constant, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops import steps
-from toolchain.converters.tflite.ops.window import (
-    SAME,
-    VALID,
-    Window,
-    pad_channels_last,
-    spatial_lengths,
-    used_output,
-    window_of,
-)
+from toolchain.converters.tflite.ops.window import SAME, VALID, pad_channels_last, used_output
 from toolchain.converters.tflite.program import Op, Tensor
+from toolchain.converters.window import Window, spatial_lengths, window_of
 
 NEVER_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt")
 DILATED_DEPTHWISE_VERSION = 2

@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.sampling import Sampling
 from toolchain.converters.tflite.layout import NodeLayout, Perm, along_axes, shape_of, spatial
 from toolchain.converters.tflite.lowering import NodeContext, Refused, lowers
 from toolchain.converters.tflite.ops import steps
 from toolchain.converters.tflite.ops.expression import Expression
-from toolchain.converters.tflite.ops.sampling import Sampling
 from toolchain.converters.tflite.program import Op, Tensor
 
 NEAREST_TYPES = ("float32", "int8", "uint8")

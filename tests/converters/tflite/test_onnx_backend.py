@@ -16,14 +16,8 @@ import pytest
 
 from toolchain.benchmarks.onnx_backend import counts, summary
 from toolchain.benchmarks.onnx_backend_cases import Case, load_cases
-from toolchain.benchmarks.onnx_backend_judge import (
-    PASSED,
-    PASSED_WITH_CONSTANTS,
-    REFUSED,
-    WRONG,
-    judge,
-    judge_all,
-)
+from toolchain.benchmarks.onnx_backend_judge import PASSED, PASSED_WITH_CONSTANTS, REFUSED, WRONG, judge
+from toolchain.benchmarks.onnx_backend_workers import judge_all
 
 RECORD = Path(__file__).with_name("onnx_backend_counts.json")
 REGENERATE = f"`python -m toolchain.benchmarks.onnx_backend` writes the counts.json to keep as {RECORD.name}"

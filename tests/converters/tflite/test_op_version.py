@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from toolchain.converters.graph.quantization import Quantization
 from toolchain.converters.tflite.op_version import lowest_version
 from toolchain.converters.tflite.program import Op, Tensor
 
@@ -81,3 +82,75 @@ def test_batched_gather():
     assert lowest_version(Op.GATHER, [tensor("float32"), tensor("int32")], [], options) == 1
     options.batchDims = 1
     assert lowest_version(Op.GATHER, [tensor("float32"), tensor("int32")], [], options) == 5
+
+
+def quantized(dtype: str, scale: float = 0.1, channels: int = 1, rank: int = 4) -> Tensor:
+    axis = None if channels == 1 else 0
+    found = Quantization(
+        np.full(channels, scale, np.float32), np.zeros(channels, np.int64), np.dtype(dtype), axis
+    )
+    return Tensor("t", (channels,) * rank, np.dtype(dtype), None, found)
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype", "version"),
+    [
+        (Op.ADD, "int8", 2),
+        (Op.ADD, "int16", 3),
+        (Op.SUB, "int16", 5),
+        (Op.MUL, "int8", 2),
+        (Op.MUL, "int16", 4),
+        (Op.ABS, "int16", 3),
+        (Op.AVERAGE_POOL_2D, "int8", 2),
+        (Op.MAX_POOL_2D, "int16", 3),
+        (Op.SOFTMAX, "int8", 2),
+        (Op.LOGISTIC, "int16", 3),
+        (Op.TANH, "int8", 2),
+        (Op.GELU, "int8", 2),
+        (Op.LEAKY_RELU, "int16", 2),
+        (Op.HARD_SWISH, "int8", 1),
+        (Op.BATCH_MATMUL, "int8", 2),
+        (Op.RESIZE_BILINEAR, "int8", 2),
+        (Op.RESIZE_NEAREST_NEIGHBOR, "int16", 4),
+        (Op.MEAN, "int8", 2),
+    ],
+)
+def test_versions_of_quantized_operators(code, dtype, version):
+    assert lowest_version(code, [quantized(dtype)] * 2, [quantized(dtype)]) == version
+
+
+def test_a_product_that_is_scaled_up():
+    operands = [quantized("int8", 2.0)] * 2
+    assert lowest_version(Op.MUL, operands, [quantized("int8", 4.0)]) == 3
+    assert lowest_version(Op.MUL, operands, [quantized("int8", 5.0)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "data", "weights", "channels", "version"),
+    [
+        (Op.CONV_2D, "int8", "int8", 4, 3),
+        (Op.CONV_2D, "float32", "int8", 1, 2),
+        (Op.CONV_2D, "float32", "int8", 4, 5),
+        (Op.CONV_2D, "int16", "int8", 4, 1),
+        (Op.DEPTHWISE_CONV_2D, "int8", "int8", 4, 3),
+        (Op.DEPTHWISE_CONV_2D, "float32", "int8", 1, 4),
+        (Op.DEPTHWISE_CONV_2D, "float32", "int8", 4, 6),
+        (Op.FULLY_CONNECTED, "int8", "int8", 4, 4),
+        (Op.FULLY_CONNECTED, "float32", "int8", 1, 3),
+        (Op.FULLY_CONNECTED, "float32", "int8", 4, 12),
+        (Op.TRANSPOSE_CONV, "int8", "int8", 4, 2),
+    ],
+)
+def test_weights(code, data, weights, channels, version):
+    inputs = [tensor(data, 4), quantized(weights, 0.1, channels), None]
+    options = schema.FullyConnectedOptionsT()
+    assert lowest_version(code, inputs, [tensor(data, 4)], options) == version
+
+
+def test_conversions():
+    plain = tensor("float32")
+    assert lowest_version(Op.QUANTIZE, [plain], [quantized("int8")]) == 1
+    assert lowest_version(Op.QUANTIZE, [plain], [quantized("int16")]) == 2
+    for stored, version in ((quantized("int8"), 2), (quantized("int16"), 3), (quantized("int8", 0.1, 4), 5)):
+        assert lowest_version(Op.DEQUANTIZE, [stored], [plain]) == version
+    assert lowest_version(Op.DEQUANTIZE, [tensor("float16")], [plain]) == 3

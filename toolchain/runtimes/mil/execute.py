@@ -307,4 +307,4 @@ def _check_operators(operations: Sequence[Operation]) -> None:
     if unknown:
         counts = Counter(refusal.op for refusal in unknown)
         kinds = ", ".join(f"{op} ({count})" for op, count in sorted(counts.items()))
-        raise UnsupportedOpsError(unknown, "the reference runtime") from UnsupportedError(kinds)
+        raise UnsupportedOpsError(unknown, "the reference runtime", "run by") from UnsupportedError(kinds)

@@ -8,19 +8,22 @@ import numpy as np
 
 from toolchain.runtimes.mil.program import UNKNOWN, Constant, Operation, Program, Reference, ValueType
 
-# Attributes of operators that unpack weights, one number for each channel or table and not a weight itself.
+# What operators that unpack weights or quantize activations read: one number for each channel or table, and
+# integers that are counted when unpacked.
 PACKED = "constexpr_"
+QUANTIZING = ("quantize", "dequantize")
 
 
 def parameters(program: Program) -> int:
-    """Elements of all floating-point weights as they are when unpacked; single numbers do not count, nor does
-    a bias of zeros.
+    """Elements of all floating-point weights as they are when unpacked; single numbers do not count, nor do
+    scales of activations or a bias of zeros.
     """
+    parts = _parts(program)
     total = 0
     for operation in program.block.operations:
         if operation.type.startswith(PACKED):
             total += prod(operation.outputs[0].type.shape)
-        elif operation.type == "const" and not _unpacks(program, operation):
+        elif operation.type == "const" and operation.outputs[0].name not in parts:
             value = operation.attributes["val"].value
             is_weight = isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1
             if is_weight and (value.ndim > 1 or value.any()):
@@ -28,16 +31,16 @@ def parameters(program: Program) -> int:
     return total
 
 
-def _unpacks(program: Program, constant: Operation) -> bool:
-    """Whether a constant is a part of a packed weight, which is counted as a whole."""
-    name = constant.outputs[0].name
-    return any(
-        isinstance(argument, Reference) and argument.name == name
+def _parts(program: Program) -> set[str]:
+    """Names of constants that are parts of packed weights, which are counted as a whole, and of scales."""
+    return {
+        argument.name
         for operation in program.block.operations
-        if operation.type.startswith(PACKED)
+        if operation.type.startswith(PACKED) or operation.type in QUANTIZING
         for arguments in operation.inputs.values()
         for argument in arguments
-    )
+        if isinstance(argument, Reference)
+    }
 
 
 def macs(program: Program) -> int | None:

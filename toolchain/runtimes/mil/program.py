@@ -183,7 +183,7 @@ class _Reader:
             return Constant(_immediate(immediate.tensor, kind), kind)
         if which in ("list", "tuple"):
             return Constant([self.constant(item).value for item in getattr(immediate, which).values], kind)
-        raise UnsupportedError(f"a constant of the program is a {which or 'value of an unknown kind'}")
+        raise UnsupportedError(f"a constant of the program is a {which or 'value of no kind'}", DAMAGED)
 
     def stored(self, proto: Any, kind: ValueType) -> np.ndarray:
         if self.folder is None or not proto.fileName.startswith(BLOB_PREFIX):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -26,6 +27,9 @@ NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"
 TARGET = "the reference runtime"
 TRUE = 1e-6
 """A condition holds when its absolute value is larger."""
+
+MOST_PASSES = 100_000
+"""Of a loop; one that goes on is taken for one without an end."""
 
 CONTROL = ("branch", "loop", "loopBreak", "loopContinue")
 
@@ -99,6 +103,8 @@ class _Loop:
         bounded = bool(self.count or limit or self.condition is None)
         passes = 0
         while self._goes_on(values) and not (bounded and passes >= limit):
+            if passes == MOST_PASSES:
+                raise UnsupportedError(f"a loop goes on after {MOST_PASSES} passes")
             if self.body.run(values) is Jump.BREAK:
                 return
             passes += 1
@@ -166,7 +172,8 @@ def _step(layer: Any) -> Any:
     if kind in (Jump.BREAK.value, Jump.CONTINUE.value):
         return _Leave(Jump(kind))
     with _errors_of(label):
-        kernel = kernels().get(kind)(parameters)
+        # A message of its own: a kernel that holds a part of the file's would keep all weights in memory.
+        kernel = kernels().get(kind)(deepcopy(parameters))
     return _Step(label, kernel, tuple(layer.input), tuple(layer.output))
 
 
@@ -247,7 +254,7 @@ class NeuralNetwork:
         network = getattr(spec, kind)
         _check_layers(network.layers)
         with torch.inference_mode():
-            self._inputs = Inputs(spec.description, network)
+            self._inputs = Inputs(deepcopy(spec.description), network)
             self._outputs = Outputs(spec, network)
             self._body = _Network(network.layers, self._outputs.needed)
 
@@ -283,4 +290,4 @@ def _check_layers(layers: Iterable[Any]) -> None:
         name = f"custom ({layer.custom.className})" if kind == "custom" else kind or "none that is known"
         unknown.append(Refusal(name, layer.name, f"{TARGET} does not know this layer", ""))
     if unknown:
-        raise UnsupportedOpsError(unknown, TARGET)
+        raise UnsupportedOpsError(unknown, TARGET, "run by")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -144,11 +145,11 @@ class Outputs:
     """Turns the network's tensors into arrays, and for a classifier into labels, by output name."""
 
     def __init__(self, spec: Any, network: Any) -> None:
-        self.description = spec.description
+        self.description = deepcopy(spec.description)
         self.exact = array_mapping(network) and image_mapping(network)
-        self.classifier = network if spec.WhichOneof("Type") == CLASSIFIER else None
+        self.classifies = spec.WhichOneof("Type") == CLASSIFIER
         self.blobs = [feature.name for feature in self.description.output]
-        if self.classifier is not None:
+        if self.classifies:
             described = (self.description.predictedFeatureName, self.description.predictedProbabilitiesName)
             self.blobs = [name for name in self.blobs if name not in described]
             self.labels = _labels(network)
@@ -157,7 +158,7 @@ class Outputs:
     @property
     def needed(self) -> list[str]:
         """The tensors that must be kept until the end."""
-        return self.blobs + ([self.probabilities] if self.classifier is not None else [])
+        return self.blobs + ([self.probabilities] if self.classifies else [])
 
     def __call__(self, values: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         if lost := [name for name in self.needed if name not in values]:
@@ -167,7 +168,7 @@ class Outputs:
             if feature.name in self.blobs:
                 array = values[feature.name].numpy().copy(order="C")
                 found[feature.name] = _described(array, feature, self.exact)
-        if self.classifier is not None:
+        if self.classifies:
             self._add_labels(found, values[self.probabilities].reshape(-1).tolist())
         return found
 

@@ -11,6 +11,7 @@ import numpy as np
 BYTE = 8
 HALF = 2
 WEIGHTS = "WeightParams"
+LAYER = "NeuralNetworkLayer"
 
 
 def histogram(spec: Any) -> dict[str, int]:
@@ -25,16 +26,16 @@ def histogram(spec: Any) -> dict[str, int]:
 
 def parameters(spec: Any) -> int:
     """Elements of all weights; single numbers and vectors of zeros (biases) do not count."""
-    return sum(_elements(message) for layer in _layers(spec) for message in _messages(layer, WEIGHTS))
+    network = getattr(spec, spec.WhichOneof("Type"))
+    return sum(_elements(message) for message in _messages(network, WEIGHTS))
 
 
 def _layers(spec: Any) -> Iterator[Any]:
-    network = getattr(spec, spec.WhichOneof("Type"))
-    yield from _messages(network, "NeuralNetworkLayer")
+    yield from _messages(getattr(spec, spec.WhichOneof("Type")), LAYER)
 
 
 def _messages(message: Any, name: str) -> Iterator[Any]:
-    """All messages of a type inside of another one, at any depth but not inside of themselves' weights."""
+    """All messages of a type inside of another one, at any depth."""
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
@@ -44,8 +45,7 @@ def _messages(message: Any, name: str) -> Iterator[Any]:
                 continue
             if inner.DESCRIPTOR.name == name:
                 yield inner
-            if name != inner.DESCRIPTOR.name or name != WEIGHTS:
-                yield from _messages(inner, name)
+            yield from _messages(inner, name)
 
 
 def _elements(weights: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from toolchain.converters.coreml.quiet import spared_collections
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes.coreml_proto import coreml_proto
 from toolchain.runtimes.mil.program import (
@@ -34,15 +35,16 @@ def _saved(coremltools: Any, tmp_path: Path, build: Callable, ios: int, shape: t
     with mil.Function({"x": mil.Placeholder(shape)}, opset_version=target) as function:
         function.set_outputs([build(mil.Builder, function.inputs["x"])])
     program.add_function("main", function)
-    model = coremltools.convert(
-        program,
-        source="milinternal",
-        convert_to="mlprogram",
-        compute_precision=coremltools.precision.FLOAT32,
-        minimum_deployment_target=target,
-        pass_pipeline=coremltools.PassPipeline.EMPTY,
-        skip_model_load=True,
-    )
+    with spared_collections():
+        model = coremltools.convert(
+            program,
+            source="milinternal",
+            convert_to="mlprogram",
+            compute_precision=coremltools.precision.FLOAT32,
+            minimum_deployment_target=target,
+            pass_pipeline=coremltools.PassPipeline.EMPTY,
+            skip_model_load=True,
+        )
     model.save(str(tmp_path / "saved.mlpackage"))
     return model.get_spec().mlProgram, tmp_path / "saved.mlpackage" / "Data" / "com.apple.CoreML"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from toolchain.converters.coreml.quiet import spared_collections
 from toolchain.runtimes.neuralnetwork.execute import NeuralNetwork
 
 RNG = np.random.default_rng(12)
@@ -37,7 +38,7 @@ def converted(coremltools, saved):
             else coremltools.TensorType(name=name, shape=array.shape)
             for name, array in inputs.items()
         ]
-        with warnings.catch_warnings():
+        with spared_collections(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return coremltools.convert(
                 program,

@@ -9,6 +9,7 @@ from torch.nn import functional
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes.mil.operators import computes
 from toolchain.runtimes.mil.ops.parameters import ints, number
+from toolchain.runtimes.mil.ops.windows import check_size
 
 
 @computes("pad")
@@ -22,6 +23,7 @@ def pad(x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Tensor | f
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
     if min(amounts, default=0) < 0:
         raise UnsupportedError(f"pad: negative amounts ({amounts})")
+    check_size(x, pairs)
     if mode == "constant":
         # torch counts the axes from the last one on.
         return functional.pad(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from torch import Tensor
 from torch.nn import functional
 
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes.mil.ops.parameters import ints
+
+LARGEST = 1 << 29
+"""Elements of the largest padded tensor, 2 GiB; more is taken for damage."""
 
 Pads = list[tuple[int, int]]
 """(before, after) per spatial axis."""
@@ -64,4 +68,15 @@ def symmetric(pads: Pads) -> bool:
 def padded(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
     """The tensor with its spatial axes padded by a value."""
     flat = [amount for pair in reversed(pads) for amount in pair]
-    return functional.pad(x, flat, value=value) if any(flat) else x
+    if not any(flat):
+        return x
+    check_size(x, pads)
+    return functional.pad(x, flat, value=value)
+
+
+def check_size(x: Tensor, pads: Pads) -> None:
+    """Raises UnsupportedError when `x` with its last axes padded would fill the memory."""
+    kept = x.shape[: x.ndim - len(pads)]
+    grown = [size + sum(pair) for size, pair in zip(x.shape[len(kept) :], pads, strict=True)]
+    if prod([*kept, *grown]) > LARGEST:
+        raise UnsupportedError(f"the padding {pads} of the shape {tuple(x.shape)} is impossibly large")

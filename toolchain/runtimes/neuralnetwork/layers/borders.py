@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes.neuralnetwork.layers.parameters import enum_name
 
+LARGEST = 1 << 29
+"""Elements of the largest padded tensor, 2 GiB; more is taken for damage."""
+
 Amounts = list[tuple[int, int]]
 """(before, after) per spatial axis."""
 
@@ -55,4 +58,15 @@ def padded(x: torch.Tensor, amounts: Amounts, value: float = 0.0) -> torch.Tenso
     """`x` with its last axes extended by a constant."""
     if not any(before or after for before, after in amounts):
         return x
+    check_size(x, amounts)
     return F.pad(x, [size for pair in reversed(amounts) for size in pair], value=value)
+
+
+def check_size(x: torch.Tensor, amounts: Amounts) -> None:
+    """Raises UnsupportedError when `x` with its last axes extended would fill the memory."""
+    kept = x.shape[: x.ndim - len(amounts)]
+    grown = [
+        size + before + after for size, (before, after) in zip(x.shape[len(kept) :], amounts, strict=True)
+    ]
+    if math.prod([*kept, *grown]) > LARGEST:
+        raise UnsupportedError(f"the padding {amounts} of the shape {tuple(x.shape)} is impossibly large")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes.neuralnetwork.kernels import Kernel, computes
-from toolchain.runtimes.neuralnetwork.layers.borders import border_amounts
+from toolchain.runtimes.neuralnetwork.layers.borders import border_amounts, check_size
 from toolchain.runtimes.neuralnetwork.layers.parameters import chosen, integers, per_picture
 
 _MODES = {"constant": "constant", "reflection": "reflect", "replication": "replicate"}
@@ -21,7 +21,12 @@ def padding(p: Any) -> Kernel:
     mode = _MODES[chosen(p, "PaddingType")]
     (top, bottom), (left, right) = border_amounts(p.paddingAmounts)
     value = p.constant.value if mode == "constant" else 0.0
-    return per_picture(lambda x: F.pad(x, (left, right, top, bottom), mode, value), 2)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        check_size(x, [(top, bottom), (left, right)])
+        return F.pad(x, (left, right, top, bottom), mode, value)
+
+    return per_picture(run, 2)
 
 
 @computes("constantPad")
@@ -35,6 +40,7 @@ def constant_pad(p: Any) -> Kernel:
         pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
         if p.padToGivenOutputSizeMode:
             pairs = [_to_size(size, *wanted) for size, wanted in zip(x.shape, pairs, strict=True)]
+        check_size(x, pairs)
         return F.pad(x, [amount for pair in reversed(pairs) for amount in pair], value=p.value)
 
     return run

@@ -1,4 +1,4 @@
-"""Label agreement of Core ML files, on one drawn face and the trained face parser."""
+"""Label agreement of files, on one drawn face and the trained face parser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.benchmarks.coreml_agreement import Score, main, measure
+import toolchain
+from toolchain.benchmarks.face_agreement import Score, main, measure
 from toolchain.errors import UsageError
 from toolchain.training.metrics import FaceF1
 
@@ -32,21 +33,29 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_report_of_a_trained_network(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The trained face parser, exact and with fewer bits."""
+    output = tmp_path_factory.mktemp("files")
+    made = toolchain.export("mobile-hourglass", formats=["coreml"], precisions=["fp32", "w8"], output=output)
+    made += toolchain.export("mobile-hourglass", formats=["tflite"], precisions=["int8"], output=output)
+    return [str(artifact.path) for artifact in made]
+
+
+def test_report_of_a_trained_network(
+    faces: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "report.json"
-    asked = ["--data", str(faces), "--precisions", "fp32", "w8", "--output", str(output)]
-    assert main(asked) == 0
+    assert main([*files, "--data", str(faces), "--output", str(output)]) == 0
     report = json.loads(output.read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out) == report
     assert report["pictures"] == 1
     assert report["torch"]["agreement"] == 1
-    full, small = report["files"]["fp32"], report["files"]["w8"]
-    assert full["agreement"] >= 0.9999
-    assert small["agreement"] >= 0.99
-    assert full["compressed_weights"] == 0
-    assert small["compressed_weights"] >= 35
-    assert small["weights"] > 50_000
-    assert small["bytes"] < full["bytes"]
+    exact, weights, whole = (report["files"][Path(file).name] for file in files)
+    assert exact["agreement"] >= 0.9999
+    assert weights["agreement"] >= 0.99
+    assert whole["agreement"] >= 0.99
+    assert weights["bytes"] < exact["bytes"]
     assert report["environment"]["versions"]["coremltools"]
 
 
@@ -65,21 +74,21 @@ def test_scores_count_pixels() -> None:
     assert figures["strict_f1"] == pytest.approx(200 * 15 / 31, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("name", "pictures", "reason"),
-    [
-        ("lenet", None, "no face parser"),
-        ("unet", None, "no face parser"),
-        ("mobile-hourglass", 0, "at least 1"),
-    ],
-)
-def test_what_cannot_be_measured(name: str, pictures: int | None, reason: str, faces: Path) -> None:
-    with pytest.raises(UsageError, match=reason):
-        measure(faces, name, ["fp32"], pictures)
+def test_what_cannot_be_measured(files: list[str], faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        measure([Path(files[0])], faces, 0)
+    toolchain.export("lenet", formats=["tflite"], output=tmp_path)
+    other = tmp_path / "lenet-fp32.tflite"
+    with pytest.raises(UsageError, match="no face parser"):
+        measure([other], faces)
+    with pytest.raises(UsageError, match="several networks"):
+        measure([other, Path(files[0])], faces)
 
 
-def test_no_data_is_one_line_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--data", str(tmp_path / "none.zip")]) == 2
+def test_no_data_is_one_line_on_standard_error(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*files, "--data", str(tmp_path / "none.zip")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: no data at")

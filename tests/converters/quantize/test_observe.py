@@ -1,0 +1,85 @@
+"""Histograms are exact in any order; extremes, samples and runs in parts give what one run of all would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolchain.converters.quantize.observe import BINS, SAMPLED, Extremes, Histogram, Watcher, spread_sample
+
+FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
+
+
+def filled(parts):
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(np.array(part, np.float32))
+    return histogram
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(FLOATS, min_size=1, max_size=8), min_size=1, max_size=6), st.randoms())
+def test_counts_do_not_depend_on_the_order(parts, random):
+    once = filled([[value for part in parts for value in part]])
+    random.shuffle(parts)
+    other = filled(parts)
+    assert (once.exponent, once.first, once.zeros) == (other.exponent, other.first, other.zeros)
+    np.testing.assert_array_equal(once.counts, other.counts)
+    assert once.counts.sum() == sum(len(part) for part in parts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(FLOATS, min_size=1, max_size=30))
+def test_every_value_lies_in_its_bin(values):
+    histogram = filled([values])
+    expected, _ = np.histogram(np.array(values, np.float32).astype(np.float64), histogram.edges)
+    # The last bin of np.histogram is closed, ours are half open; no value lies on the last edge.
+    np.testing.assert_array_equal(histogram.counts, expected)
+
+
+def test_bins_are_narrow():
+    histogram = filled([[0.0], [1.0], [100.0]])
+    assert histogram.width == 2.0**-6
+    assert 100 / histogram.width < BINS <= 2 * 100 / histogram.width
+    assert histogram.zeros == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -1e-40, 3e38])
+def test_one_value(value):
+    histogram = filled([[value], [value]])
+    assert histogram.counts.max() == 2
+
+
+def test_samples_are_few_and_cover_all_columns():
+    values = np.arange(1024 * 1024).reshape(1024, 1024)
+    taken = [spread_sample(values, turn) for turn in range(20)]
+    assert all(SAMPLED * 0.9 < sample.size <= SAMPLED for sample in taken)
+    assert len({int(sample[0]) for sample in taken}) > 15
+    assert len(set(taken[0] % 1024)) == 1024
+    assert spread_sample(np.arange(7), 3).tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("samples", [2, 3, 10, 100, 1000])
+def test_growth_is_that_since_half_of_the_samples(samples):
+    extremes = Extremes(["grows", "settled", "wakes"])
+    for number in range(1, samples + 1):
+        late = 1.0 if number == samples else 0.0
+        extremes.add(np.array([0.0, -1, 0]), np.array([number, 1.0, late]))
+    count, growth = extremes.growth()
+    assert count == pytest.approx(samples / 2, rel=0.15, abs=1)
+    np.testing.assert_allclose(growth, [samples / count - 1, 0, np.inf])
+
+
+def test_parts_give_the_same_values(graph, kit):
+    model = graph("(float[2,3] x) => (float[2,3] y) { a = Abs(x) b = Exp(a) c = Sin(b) y = Add(c, x) }")
+    feed = kit.random_feeds(model)[0]
+    names = ["x", "a", "b", "c", "y"]
+    whole, parts = Watcher(model, names), Watcher(model, names, memory=48)
+    assert (len(whole.parts), len(parts.parts)) == (1, 2)
+    first, second = dict(whole.run(feed)), dict(parts.run(feed))
+    assert list(first) == list(second) == names
+    for name in names:
+        np.testing.assert_array_equal(first[name], second[name])
+    np.testing.assert_array_equal(first["a"], np.abs(feed["x"]))

@@ -1,0 +1,113 @@
+"""Integer files through the whole way: calibration, placement, writing, running, comparing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import toolchain
+from toolchain.errors import UnsupportedOpsError, UsageError
+from toolchain.export import ExportOptions, export_source
+from toolchain.source import resolve
+from toolchain.spec import load_sidecar
+
+SHAPE = (1, 3, 16, 16)
+
+
+class Classifier(nn.Module):
+    def __init__(self, last: nn.Module | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1),
+            nn.ReLU6(),
+            nn.Conv2d(16, 16, 3, padding=1, groups=16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 5),
+            last or nn.Identity(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Arctangent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.atan(x) + x
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "inputs.npy"
+    random = np.random.default_rng(0)
+    coarse = random.standard_normal((40, 3, 4, 4)).astype(np.float32)
+    np.save(path, coarse.repeat(4, 2).repeat(4, 3))
+    return path
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_own_network_is_calibrated_and_close(precision: str, data: Path, tmp_path: Path) -> None:
+    [made] = toolchain.export(
+        Classifier(), torch.zeros(SHAPE), ["tflite"], [precision], data, tmp_path / "build"
+    )
+    assert made.parity is not None
+    assert made.parity.sqnr_db >= {"int8": 25, "int16x8": 40}[precision]
+    assert set(made.ops) <= {
+        *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MEAN", "PAD", "RESHAPE"),
+        *("QUANTIZE", "DEQUANTIZE"),
+    }
+
+
+def test_onnx_file_has_pairs_and_is_accepted_again(data: Path, tmp_path: Path) -> None:
+    [first] = toolchain.export(Classifier(), torch.zeros(SHAPE), ["onnx"], ["int8"], data, tmp_path)
+    ops = {node.op_type for node in onnx.load(first.path).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= ops
+    [again] = toolchain.export(first.path, formats=["tflite"], precisions=["int8"], output=tmp_path)
+    assert again.parity is not None
+    # What is compared with is the integer graph itself: only roundings differ.
+    assert again.parity.sqnr_db >= 35
+    with pytest.raises(UsageError, match="is quantized"):
+        toolchain.export(first.path, formats=["tflite"], precisions=["fp32"], output=tmp_path)
+
+
+def test_borders_of_integers_are_stated_and_compared(data: Path, tmp_path: Path) -> None:
+    [made] = toolchain.export(
+        Classifier(), torch.zeros(SHAPE), ["tflite"], ["int8"], data, tmp_path, io="uint8"
+    )
+    image = load_sidecar(made.path).inputs[0]
+    assert image.dtype == "uint8"
+    assert image.scale is not None
+    assert "DEQUANTIZE" not in made.ops
+    assert made.parity is not None
+    assert made.parity.sqnr_db >= 25
+
+
+def test_without_ranges_the_way_out_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        toolchain.export(Classifier(), torch.zeros(SHAPE), ["tflite"], ["int8"], output=tmp_path)
+    assert "--calibration" in caught.value.hint
+
+
+def test_float_operators_are_refused_unless_accepted(data: Path, tmp_path: Path) -> None:
+    network = Classifier(Arctangent())
+    with pytest.raises(UnsupportedOpsError) as caught:
+        toolchain.export(network, torch.zeros(SHAPE), ["tflite"], ["int8"], data, tmp_path)
+    assert {refusal.op for refusal in caught.value.refusals} == {"Atan"}
+    assert not list(tmp_path.glob("*.tflite"))
+    accepted = toolchain.export(
+        network, torch.zeros(SHAPE), ["tflite"], ["int8"], data, tmp_path, allow_float=["Atan"]
+    )
+    assert len(accepted) == 1
+
+
+def test_shipped_network_needs_no_data(tmp_path: Path) -> None:
+    source = resolve("mobile-hourglass", input_shape=(1, 3, 64, 64))
+    exported = export_source(source, ExportOptions(["tflite", "onnx"], ["int8"], tmp_path))
+    assert [artifact.format for artifact in exported.require_all()] == ["tflite", "onnx"]

@@ -1,0 +1,133 @@
+"""From a float graph to one with quantization pairs: ranges from data or from the card, then placement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolchain.errors import UsageError
+from toolchain.parity import Arrays, from_pixels
+from toolchain.samples import previous_mask, samples, takes_previous_mask
+from toolchain.source import Source
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from toolchain.converters.quantize.scheme import Range
+    from toolchain.runtimes.base import Runtime
+
+# Precision -> how activations are stored.
+ACTIVATIONS = {"int8": "int8", "int16x8": "int16"}
+COUNT = 100
+# The least error on the measured networks; see benchmarks/results.
+METHOD = "mse"
+
+
+@dataclass
+class QuantizeOptions:
+    """How to quantize.
+
+    Attributes:
+        calibration: real inputs; None for the ranges that the network's card holds.
+        method: "minmax", "percentile", "entropy" or "mse".
+        count: how many samples to calibrate with at most.
+        kept_float: names of nodes that stay float.
+        progress: called with the number of samples done.
+        note: called with what looks wrong about the data.
+    """
+
+    calibration: str | Path | None = None
+    method: str = METHOD
+    count: int = COUNT
+    kept_float: Collection[str] = ()
+    progress: Callable[[int], None] = lambda _done: None
+    note: Callable[[str], None] = lambda _note: None
+
+
+def quantized_graph(source: Source, graph: ir.Model, precision: str, options: QuantizeOptions) -> ir.Model:
+    """A copy of a cleaned graph with QuantizeLinear/DequantizeLinear pairs.
+
+    A graph that has pairs already, from another quantizer, is accepted as it is.
+
+    Args:
+        source: the network.
+        graph: its cleaned graph; it is not changed.
+        precision: a key of ACTIVATIONS.
+        options: how.
+
+    Raises:
+        UsageError: there is neither calibration data nor a card with ranges, or the data does not fit.
+        UnsupportedError: a value is not finite on the data.
+    """
+    from toolchain.converters.graph.quantization import is_quantized
+    from toolchain.converters.quantize.integer_forms import write_integer_forms
+    from toolchain.converters.quantize.place import place_pairs
+
+    made = graph.clone()
+    if is_quantized(made):
+        return made
+    write_integer_forms(made, options.kept_float)
+    place_pairs(made, _ranges(source, made, options), options.kept_float, ACTIVATIONS[precision])
+    return made
+
+
+def _ranges(source: Source, graph: ir.Model, options: QuantizeOptions) -> dict[str, Range]:
+    from toolchain.converters.quantize.calibrate import calibrate
+    from toolchain.converters.quantize.place import stored_values
+    from toolchain.converters.quantize.ranges import ranges_from_card
+
+    if options.calibration is None:
+        if source.card is None:
+            raise UsageError(
+                f"int8 needs the ranges of all layers, and none were measured for '{source.spec.name}'",
+                "give real inputs with --calibration: a folder of pictures, .npy, .npz or celebamask:PATH",
+            )
+        return ranges_from_card(source.card)
+    found = calibrate(
+        graph,
+        _calibration_samples(source, graph, options),
+        options.method,
+        options.progress,
+        _expected(source),
+        names=stored_values(graph, options.kept_float),
+    )
+    for warning in found.warnings:
+        options.note(warning)
+    return found.ranges
+
+
+def _expected(source: Source) -> dict[str, Range]:
+    """The range of the picture input that the contract's preprocessing makes."""
+    from toolchain.converters.quantize.scheme import Range
+
+    preprocess = source.spec.preprocess
+    if preprocess is None:
+        return {}
+    ends = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1).repeat(len(preprocess.mean), 1)
+    values = from_pixels(ends, preprocess)
+    return {source.spec.inputs[0].name: Range(float(values.min()), float(values.max()))}
+
+
+def _calibration_samples(source: Source, graph: ir.Model, options: QuantizeOptions) -> Iterator[Arrays]:
+    """The samples; a video parser sees every second picture with the mask of its own first answer to it."""
+    import onnx_ir
+
+    from toolchain.runtimes.onnx_runtime import OnnxRuntime
+
+    assert options.calibration is not None
+    found, _ = samples(source.spec, options.calibration, options.count)
+    if not takes_previous_mask(source.spec):
+        yield from found
+        return
+    with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as runtime:
+        for number, sample in enumerate(found):
+            yield _with_mask(source, sample, runtime) if number % 2 else sample
+
+
+def _with_mask(source: Source, sample: Arrays, runtime: Runtime) -> Arrays:
+    answer = next(iter(runtime.run(sample).values()))
+    return {**sample, source.spec.inputs[1].name: previous_mask(source.spec, answer)}
