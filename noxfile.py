@@ -1,4 +1,4 @@
-"""Sessions: `nox` lints and tests; `nox -s old_runtimes` and `nox -s latency` compare with other programs.
+"""Sessions: `nox` lints and tests; `nox -s old_runtimes`, `latency` and `int8` compare with others.
 
 Files that sessions make go below build/, measured figures below benchmarks/results/. Names of networks
 after `--` replace the default ones: `nox -s latency -- unet`.
@@ -7,6 +7,7 @@ after `--` replace the default ones: `nox -s latency -- unet`.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -34,6 +35,16 @@ PEER_NETWORKS = (
     "unet",
     "mobilenetv2",
 )
+# Face parsers with trained weights: int8 figures of random weights say nothing.
+INT8 = Path("build/int8")
+INT8_NETWORKS = ("mobile-hourglass",)
+WEIGHTS = Path("models/weights")
+# Settings of the peer: file name -> its calibration arrays and how it combines the samples' ranges.
+INT8_PEERS = {
+    "peer-default": ("calibration.npz", "moving-average"),
+    "peer-masked": ("calibration-masked.npz", "moving-average"),
+    "peer-minmax": ("calibration.npz", "minmax"),
+}
 OLD_RUNTIME_NETWORKS = (*PEER_NETWORKS, "lenet")
 
 
@@ -102,6 +113,61 @@ def latency(session: nox.Session) -> None:
             *(os.fspath(ours / f"{name}-fp32.tflite"), os.fspath(theirs)),
             *("--output", os.fspath(RESULTS / f"latency-{name}.json")),
         )
+
+
+@nox.session(python=OLD_PYTHON, default=False)
+def int8_files(session: nox.Session) -> None:
+    """Our float and int8 files of trained face parsers, and the calibration pictures for both sides."""
+    session.install(".[train]")
+    for name in session.posargs or INT8_NETWORKS:
+        folder = INT8 / name
+        export = ("toolchain", "export", name, "-o", os.fspath(folder))
+        session.run(*export, "-f", "tflite")
+        session.run(
+            *("python", "-P", "-m", "toolchain.benchmarks.int8_samples", name),
+            *(os.fspath(folder / f"{name}-fp32.tflite"), "--data", _faces(), "--output", os.fspath(folder)),
+        )
+        pictures = os.fspath(folder / "pictures")
+        session.run(*export, "-f", "tflite", "-f", "onnx", "-p", "int8", "--calibration", pictures)
+
+
+@nox.session(python=OLD_PYTHON, default=False, requires=["int8_files"])
+def int8_peer(session: nox.Session) -> None:
+    """The same weights through litert-torch and ai-edge-quantizer, with the same calibration pictures."""
+    session.install("litert-torch==0.10.*", "ai-edge-quantizer==0.10.*", "torch>=2.9,<2.14")
+    session.install("--no-deps", ".")
+    for name in session.posargs or INT8_NETWORKS:
+        folder = INT8 / name
+        shutil.copy(WEIGHTS / f"{name}.safetensors", folder)
+        script = "benchmarks/peers/convert_litert_torch.py"
+        session.run(
+            *("python", "-W", "ignore", script, name, "--output", os.fspath(folder), "--repeats", "1")
+        )
+        for peer, (arrays, ranges) in INT8_PEERS.items():
+            session.run(
+                *("python", "-W", "ignore", "benchmarks/peers/quantize_ai_edge.py"),
+                *(os.fspath(folder / path) for path in (f"{name}.tflite", arrays, f"{peer}.tflite")),
+                *("--ranges", ranges),
+            )
+
+
+@nox.session(python=OLD_PYTHON, default=False, requires=["int8_peer"])
+def int8(session: nox.Session) -> None:
+    """Our int8 file beside the peer's: accuracy, latency and size."""
+    session.install(".[train]")
+    for name in session.posargs or INT8_NETWORKS:
+        folder = INT8 / name
+        peers = [f"--peer={folder / f'{peer}.tflite'}" for peer in INT8_PEERS]
+        session.run(
+            *("python", "-P", "-m", "toolchain.benchmarks.int8", name, "--data", _faces()),
+            *(f"--float={folder / f'{name}-fp32.tflite'}", f"--ours={folder / f'{name}-int8.tflite'}"),
+            *(f"--graph={folder / f'{name}-int8.onnx'}", f"--peer-float={folder / f'{name}.tflite'}"),
+            *(*peers, "--output", os.fspath(RESULTS / f"int8-{name}.json")),
+        )
+
+
+def _faces() -> str:
+    return os.fspath(Path(os.environ.get("TOOLCHAIN_DATA", "../shared/data")) / "celebamask_hq_256.zip")
 
 
 def _files(folder: Path) -> list[str]:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolchain.errors import ParityError, UnsupportedError, UsageError
+from toolchain.errors import ParityError, UnsupportedError
 from toolchain.head import with_head
-from toolchain.jobs import DEFAULT_FORMATS, ExportOptions, Job, jobs_of
+from toolchain.integer_graphs import prepare
+from toolchain.jobs import DEFAULT_FORMATS, ExportOptions, jobs_of
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
-from toolchain.quantize import ACTIVATIONS, METHOD, QuantizeOptions, quantized_graph
+from toolchain.quantize import METHOD
 from toolchain.runtimes import load
 from toolchain.samples import answers, samples
 from toolchain.source import Shapes, Source, resolve
@@ -51,6 +52,8 @@ def export(
     layout: str = "nhwc",
     ios: int | None = None,
     method: str = METHOD,
+    refine: bool = False,
+    max_drop: float | None = None,
     io: str = "float",
     allow_float: Sequence[str] = (),
     head: str | None = None,
@@ -71,6 +74,9 @@ def export(
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
         ios: oldest iOS that must run the Core ML files; None for the oldest that can.
         method: how ranges are read off calibration data: "minmax", "percentile", "entropy" or "mse".
+        refine: fit the weights of integer files to the calibration data, layer by layer: minutes.
+        max_drop: points of label agreement that an integer file may lose; the fewest layers that it takes are
+            left in float.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
         allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all.
         head: "softmax" or "argmax" over the classes of the first output, inside the files; None for neither.
@@ -91,6 +97,8 @@ def export(
         layout,
         ios,
         method,
+        refine,
+        max_drop,
         io,
         allow_float,
         command="toolchain.export()",
@@ -109,12 +117,16 @@ class Exported:
         rejected: one error per file that did not; it is kept under its `.rejected` name.
         reference: runtime whose answers count as the truth.
         graph: parity of the cleaned ONNX graph, which all files were made from.
+        reports: path of an integer .tflite file -> what is integer in it (IntegerReport).
+        repairs: precision -> what was left in float for `max_drop` (Repair).
     """
 
     artifacts: list[Artifact]
     rejected: list[ParityError]
     reference: str
     graph: Parity
+    reports: dict[Path, Any]
+    repairs: dict[str, Any]
 
     def require_all(self) -> list[Artifact]:
         """The artifacts.
@@ -137,40 +149,23 @@ def export_source(source: Source, options: ExportOptions) -> Exported:
         with _timed("graph", seconds, options):
             graph = clean_graph(source)
         # All files are written before any is run, so that a refusal comes before the long part.
-        graphs = _graphs(source, graph, jobs, seconds, options)
+        with _timed("calibrate", seconds, options):
+            prepared = prepare(source, graph, jobs, options)
         drafts = [
-            _convert(source, graphs[job.precision], stage, target, job, options) for target, job in jobs
+            _convert(source, prepared.graphs[job.precision], stage, target, job, options)
+            for target, job in prepared.jobs
         ]
         with _timed("reference", seconds, options):
             truth = _truth(source, options)
             parity = _graph_parity(source, graph, truth)
-        exported = Exported([], [], truth.runtime, parity)
+        reports = {options.output / d.name: d.written.report for d in drafts if d.written.report}
+        exported = Exported([], [], truth.runtime, parity, reports, prepared.repairs)
         for draft in drafts:
             try:
                 exported.artifacts.append(_check(source, draft, truth, stage, options, dict(seconds)))
             except ParityError as error:
                 exported.rejected.append(error)
     return exported
-
-
-def _graphs(
-    source: Source, graph: ir.Model, jobs: list[Job], seconds: dict[str, float], options: ExportOptions
-) -> dict[str, ir.Model]:
-    """The graph that each precision is made from: the float one, or one with quantization pairs."""
-    from toolchain.converters.graph.quantization import is_quantized
-
-    made = {job.precision: graph for _, job in jobs}
-    wrong = [job.precision for _, job in jobs if job.precision not in ACTIVATIONS]
-    if wrong and is_quantized(graph):
-        raise UsageError(
-            f"'{source.spec.name}' is quantized, it cannot be written as {wrong[0]}", "export it with -p int8"
-        )
-    quantize = QuantizeOptions(options.calibration, options.method, note=options.note)
-    for precision in made:
-        if precision in ACTIVATIONS:
-            with _timed("calibrate", seconds, options):
-                made[precision] = quantized_graph(source, graph, precision, quantize)
-    return made
 
 
 def _graph_parity(source: Source, graph: ir.Model, truth: _Truth) -> Parity:

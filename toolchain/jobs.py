@@ -31,6 +31,8 @@ class ExportOptions:
         layout: "nhwc" or "nchw", order of pictures at a .tflite file's borders.
         ios: oldest iOS that must run the Core ML files; None for the oldest that can.
         method: how ranges are read off calibration data: "minmax", "percentile", "entropy" or "mse".
+        refine: fit the weights of integer files to the calibration data, layer by layer.
+        max_drop: points of label agreement that an integer file may lose; None for no such gate.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
         allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all.
         count: how many samples to compare at most.
@@ -46,6 +48,8 @@ class ExportOptions:
     layout: str = "nhwc"
     ios: int | None = None
     method: str = METHOD
+    refine: bool = False
+    max_drop: float | None = None
     io: str = "float"
     allow_float: Sequence[str] = ()
     count: int = SAMPLES

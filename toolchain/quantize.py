@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.errors import UsageError
 from toolchain.parity import Arrays, from_pixels
-from toolchain.samples import previous_mask, samples, takes_previous_mask
+from toolchain.samples import previous_mask, stream, takes_previous_mask
 from toolchain.source import Source
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Precision -> how activations are stored.
 ACTIVATIONS = {"int8": "int8", "int16x8": "int16"}
 COUNT = 100
+# Samples whose channels are measured for equalization, and that layers are fitted to.
+EQUALIZED = 24
+REFINED = 16
 # The least error on the measured networks; see benchmarks/results.
 METHOD = "mse"
 
@@ -35,6 +38,8 @@ class QuantizeOptions:
         calibration: real inputs; None for the ranges that the network's card holds.
         method: "minmax", "percentile", "entropy" or "mse".
         count: how many samples to calibrate with at most.
+        equalize: scale channels against each other before; needs `calibration`.
+        refine: round the weights adaptively, layer by layer, and correct the biases; needs `calibration`.
         kept_float: names of nodes that stay float.
         progress: called with the number of samples done.
         note: called with what looks wrong about the data.
@@ -43,6 +48,8 @@ class QuantizeOptions:
     calibration: str | Path | None = None
     method: str = METHOD
     count: int = COUNT
+    equalize: bool = True
+    refine: bool = False
     kept_float: Collection[str] = ()
     progress: Callable[[int], None] = lambda _done: None
     note: Callable[[str], None] = lambda _note: None
@@ -64,18 +71,40 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
         UnsupportedError: a value is not finite on the data.
     """
     from toolchain.converters.graph.quantization import is_quantized
+    from toolchain.converters.quantize.equalize import equalize
     from toolchain.converters.quantize.integer_forms import write_integer_forms
     from toolchain.converters.quantize.place import place_pairs
 
     made = graph.clone()
     if is_quantized(made):
         return made
+    if options.refine and options.calibration is None:
+        raise UsageError("--refine needs real inputs", "give them with --calibration")
     write_integer_forms(made, options.kept_float)
-    place_pairs(made, _ranges(source, made, options), options.kept_float, ACTIVATIONS[precision])
+    if options.calibration is not None and options.equalize:
+        equalize(made, _calibration_samples(source, made, options, EQUALIZED))
+    ranges = measured_ranges(source, made, options)
+    float_form = made.clone() if options.refine else made
+    place_pairs(made, ranges, options.kept_float, ACTIVATIONS[precision])
+    if options.refine:
+        _refine(source, made, float_form, options)
     return made
 
 
-def _ranges(source: Source, graph: ir.Model, options: QuantizeOptions) -> dict[str, Range]:
+def _refine(source: Source, made: ir.Model, float_form: ir.Model, options: QuantizeOptions) -> None:
+    """Fit weights and biases to what the float network computes, layer by layer."""
+    from toolchain.converters.quantize.bias_correction import correct_biases
+    from toolchain.converters.quantize.refine import refine
+    from toolchain.converters.quantize.weight_ranges import search_weight_ranges
+
+    found = list(_calibration_samples(source, float_form, options, REFINED))
+    search_weight_ranges(made, float_form)
+    correct_biases(made, float_form, found)
+    refine(made, float_form, found)
+
+
+def measured_ranges(source: Source, graph: ir.Model, options: QuantizeOptions) -> dict[str, Range]:
+    """The range of every value that is stored as integers: from data, else from the network's card."""
     from toolchain.converters.quantize.calibrate import calibrate
     from toolchain.converters.quantize.place import stored_values
     from toolchain.converters.quantize.ranges import ranges_from_card
@@ -112,14 +141,16 @@ def _expected(source: Source) -> dict[str, Range]:
     return {source.spec.inputs[0].name: Range(float(values.min()), float(values.max()))}
 
 
-def _calibration_samples(source: Source, graph: ir.Model, options: QuantizeOptions) -> Iterator[Arrays]:
+def _calibration_samples(
+    source: Source, graph: ir.Model, options: QuantizeOptions, count: int | None = None
+) -> Iterator[Arrays]:
     """The samples; a video parser sees every second picture with the mask of its own first answer to it."""
     import onnx_ir
 
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert options.calibration is not None
-    found, _ = samples(source.spec, options.calibration, options.count)
+    found = stream(source.spec, options.calibration, count or options.count)
     if not takes_previous_mask(source.spec):
         yield from found
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,7 +35,24 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
     """
     if calibration is None:
         return synthetic(spec, min(count, SYNTHETIC)), "synthetic"
-    return [_of_pixels(spec, sample) for sample in _given(spec, calibration, count)], str(calibration)
+    return list(stream(spec, calibration, count)), str(calibration)
+
+
+def stream(spec: ModelSpec, calibration: str | Path, count: int) -> Iterator[Arrays]:
+    """As `samples`, one after the other: pictures are read when they are needed.
+
+    Raises:
+        UsageError: there is nothing at `calibration`, or it does not fit the network.
+        UnsupportedError: a picture or array is damaged.
+    """
+    found = _given(spec, calibration)
+    number = -1
+    for number, sample in enumerate(itertools.islice(found, count)):  # noqa: B007
+        yield _of_pixels(spec, sample)
+    if number < 0:
+        raise UsageError(
+            f"'{calibration}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}"
+        )
 
 
 def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
@@ -48,24 +66,20 @@ def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
     return {**sample, name: from_pixels(to_pixels(sample[name], spec.preprocess), spec.preprocess)}
 
 
-def _given(spec: ModelSpec, calibration: str | Path, count: int) -> list[Arrays]:
+def _given(spec: ModelSpec, calibration: str | Path) -> Iterator[Arrays]:
     text = str(calibration)
     scheme, colon, place = text.partition(":")
     if colon and scheme == "celebamask":
-        found = _from_dataset(spec, place)
+        return _from_dataset(spec, place)
     elif Path(text).is_dir():
-        found = _from_folder(spec, Path(text))
+        return _from_folder(spec, Path(text))
     elif text.endswith((".npy", ".npz")):
-        found = _from_arrays(spec, Path(text))
+        return _from_arrays(spec, Path(text))
     else:
         raise UsageError(
             f"no calibration data at '{text}'",
             "give a folder of pictures, a .npy or .npz file, or celebamask:PATH",
         )
-    taken = [sample for sample, _ in zip(found, range(count), strict=False)]
-    if not taken:
-        raise UsageError(f"'{text}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}")
-    return taken
 
 
 def synthetic(spec: ModelSpec, count: int) -> list[Arrays]:

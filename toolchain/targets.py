@@ -56,6 +56,7 @@ class WriteOptions:
         ios: oldest iOS that must run a Core ML file; None for the oldest that can.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
         allow_float: names of nodes or operators of an int8 file that may stay float.
+        kept_float: names of nodes that stay float although they need not.
     """
 
     precision: str
@@ -63,6 +64,7 @@ class WriteOptions:
     ios: int | None = None
     io: str = "float"
     allow_float: tuple[str, ...] = ()
+    kept_float: tuple[str, ...] = ()
 
 
 def _no_notes(_options: WriteOptions) -> list[str]:
@@ -122,6 +124,7 @@ def _write_tflite(graph: ir.Model, options: WriteOptions, path: Path, spec: Mode
         describe,
         io=options.io if options.precision == "int8" else "float",
         allow_float=options.allow_float,
+        kept_float=options.kept_float,
     )
     path.write_bytes(made.data)
     return Written(made.inputs, made.outputs, made.ops, made.report)

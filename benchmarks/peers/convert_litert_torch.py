@@ -17,6 +17,7 @@ import json
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def network_with_weights(entry: ModelEntry, weights: Path) -> nn.Module:
     network = entry.build()
     load_weights(network, weights)
     return network.eval()
+
+
+def at_size(entry: ModelEntry, size: int) -> ModelEntry:
+    """The network for pictures of `size` x `size`; all picture inputs have the same size."""
+    inputs = tuple(
+        replace(tensor, shape=(*tensor.shape[:2], size, size)) if tensor.layout == CHANNEL_FIRST else tensor
+        for tensor in entry.spec.inputs
+    )
+    return replace(entry, spec=replace(entry.spec, inputs=inputs))
 
 
 def image_positions(tensors: tuple[TensorSpec, ...]) -> list[int]:
@@ -129,9 +139,13 @@ def main() -> None:
     parser.add_argument("name", help="a network of the zoo with one output")
     parser.add_argument("--output", type=Path, default=Path("build/peers"), help="folder to write to")
     parser.add_argument("--repeats", type=int, default=3, help="timed conversions")
+    parser.add_argument("--size", type=int, help="side of the pictures; default: that of the contract")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    record = convert(zoo().get(options.name), options.output, options.repeats)
+    entry = zoo().get(options.name)
+    if options.size is not None:
+        entry = at_size(entry, options.size)
+    record = convert(entry, options.output, options.repeats)
     text = json.dumps(record, indent=2) + "\n"
     (options.output / f"{options.name}.json").write_text(text, encoding="utf-8")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from toolchain.cli.output import (
 
 if TYPE_CHECKING:
     from toolchain.export import Exported
-    from toolchain.spec import Parity
+    from toolchain.spec import Artifact, Parity
 
 
 def export(
@@ -58,6 +58,13 @@ def export(
     method: Annotated[
         str, typer.Option(help="How ranges are read off the data: minmax, percentile, entropy or mse.")
     ] = "mse",
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Fit int8 weights to the calibration data: minutes, and better.")
+    ] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Points of label agreement that int8 may lose; layers stay float for it."),
+    ] = None,
     io: Annotated[
         str, typer.Option(help="float, int8 or uint8: inputs and outputs of an int8 .tflite file.")
     ] = "float",
@@ -88,6 +95,8 @@ def export(
             layout=layout,
             ios=ios,
             method=method,
+            refine=refine,
+            max_drop=max_drop,
             io=io,
             allow_float=allow_float or (),
             command=shlex.join(["toolchain", *sys.argv[1:]]),
@@ -96,7 +105,7 @@ def export(
         )
         exported = export_source(source, options)
     if as_json:
-        show_json([artifact.report() for artifact in exported.artifacts])
+        show_json([_row(artifact, exported) for artifact in exported.artifacts])
     else:
         _show(exported)
     exported.require_all()
@@ -111,6 +120,9 @@ RUNTIMES = {
 
 
 def _show(exported: Exported) -> None:
+    from toolchain.cli.integer_report import show_integer_report
+    from toolchain.cli.repair_report import show_repair
+
     names = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
     rows: list[tuple[object, ...]] = [
         ("the network", names[exported.reference], "-", "-", "-", "reference", "-", "-"),
@@ -127,6 +139,20 @@ def _show(exported: Exported) -> None:
     parity = exported.graph
     compared = f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples"
     say(f"{compared}, after loading from disk")
+    for repair in exported.repairs.values():
+        show_repair(repair)
+    for artifact in exported.artifacts:
+        if artifact.path in exported.reports:
+            say(f"{artifact.path}:")
+            show_integer_report(exported.reports[artifact.path])
+
+
+def _row(artifact: Artifact, exported: Exported) -> dict[str, Any]:
+    """One object of `--json`; that of an integer file says what is integer."""
+    from toolchain.cli.integer_report import integer_report_json
+
+    report = exported.reports.get(artifact.path)
+    return artifact.report() | ({"integer": integer_report_json(report)} if report else {})
 
 
 def _figures(parity: Parity) -> tuple[str, str, str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolchain.cli import shapes
 from toolchain.cli.output import foreign_prints_aside, say, show_json, show_table
 from toolchain.errors import ParityError, UsageError
+
+if TYPE_CHECKING:
+    from toolchain.layers import LayerTable
+    from toolchain.source import Source
+    from toolchain.verify import Verdict
 
 
 def verify(
@@ -27,8 +32,20 @@ def verify(
             help="What runs the files, a row each; coreml-native is Apple's own, on a Mac; repeatable."
         ),
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show what quantization does to each layer, worst first.")
+    ] = False,
+    layers_csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write all layers there; with --layers.", metavar="PATH.csv")
+    ] = None,
+    explorer: Annotated[
+        Path | None,
+        typer.Option(help="Write node data for Model Explorer there; with --layers.", metavar="PATH.json"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, nothing else.")] = False,
 ) -> None:
+    _check_layers(artifacts, layers, layers_csv, explorer)
+
     from toolchain.source import resolve
     from toolchain.verify import verify as verify_file
 
@@ -41,43 +58,15 @@ def verify(
             )
         runtimes: list[str | None] = [*runtime] if runtime else [None]
         verdicts = [
-            verify_file(path, source, calibration, samples, name)
-            for path in artifacts
-            for name in runtimes
+            verify_file(path, source, calibration, samples, name) for path in artifacts for name in runtimes
         ]
+        table = _layer_table(artifacts[0], source, calibration, samples) if layers else None
+    if table is not None:
+        _write(table, layers_csv, explorer)
     if as_json:
-        show_json(
-            [
-                {
-                    "path": str(verdict.path),
-                    "runtime": verdict.runtime,
-                    "precision": verdict.precision,
-                    "parity": verdict.parity.as_json(),
-                    "failures": verdict.failures,
-                }
-                for verdict in verdicts
-            ]
-        )
+        show_json(_json(verdicts, table))
     else:
-        rows = []
-        for verdict in verdicts:
-            parity = verdict.parity
-            agreement = "-" if parity.agreement is None else f"{parity.agreement:.2%}"
-            gate = "passed" if not verdict.failures else "; ".join(verdict.failures)
-            rows.append(
-                (
-                    verdict.path,
-                    verdict.runtime or "default",
-                    verdict.precision,
-                    f"{parity.sqnr_db:.1f}",
-                    f"{parity.max_abs:.2g}",
-                    agreement,
-                    gate,
-                )
-            )
-        show_table("", ("file", "run by", "gate", "SQNR dB", "max abs", "agreement", "result"), rows)
-        parity = verdicts[0].parity
-        say(f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples")
+        _show(verdicts, table)
     failed = [verdict for verdict in verdicts if verdict.failures]
     if failed:
         raise ParityError(
@@ -85,3 +74,78 @@ def verify(
             + "; ".join(f"'{v.path.name}': {', '.join(v.failures)}" for v in failed),
             "export again, or check that the file was made from this network and these weights",
         )
+
+
+def _check_layers(
+    artifacts: list[Path], layers: bool, layers_csv: Path | None, explorer: Path | None
+) -> None:
+    """Raises UsageError for a file to write that would replace a model, or that nobody asked to fill."""
+    for flag, path, suffix in (("--csv", layers_csv, ".csv"), ("--explorer", explorer, ".json")):
+        if path is None:
+            continue
+        if not layers:
+            raise UsageError(f"{flag} is for the table of --layers", "add --layers")
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"'{path}' is no name for a {suffix} file", f"{flag} PATH{suffix}")
+    if layers and len(artifacts) > 1:
+        raise UsageError(f"--layers is for one file, not {len(artifacts)}", "give one after the other")
+
+
+def _layer_table(path: Path, source: Source, calibration: str | None, count: int) -> LayerTable:
+    from toolchain.layers import layer_table
+
+    return layer_table(path, source, calibration, count)
+
+
+def _write(table: LayerTable, layers_csv: Path | None, explorer: Path | None) -> None:
+    from toolchain.explorer import write_explorer
+    from toolchain.layers import write_csv
+
+    if layers_csv is not None:
+        write_csv(table, layers_csv)
+    if explorer is not None:
+        write_explorer(table, explorer)
+
+
+def _json(verdicts: list[Verdict], table: LayerTable | None) -> list[dict[str, Any]]:
+    from toolchain.cli.layers import layers_json
+
+    found: list[dict[str, Any]] = [
+        {
+            "path": str(verdict.path),
+            "runtime": verdict.runtime,
+            "precision": verdict.precision,
+            "parity": verdict.parity.as_json(),
+            "failures": verdict.failures,
+        }
+        for verdict in verdicts
+    ]
+    if table is not None:
+        found[0]["layers"] = layers_json(table)
+    return found
+
+
+def _show(verdicts: list[Verdict], table: LayerTable | None) -> None:
+    from toolchain.cli.layers import show_layers
+
+    rows = []
+    for verdict in verdicts:
+        parity = verdict.parity
+        agreement = "-" if parity.agreement is None else f"{parity.agreement:.2%}"
+        gate = "passed" if not verdict.failures else "; ".join(verdict.failures)
+        rows.append(
+            (
+                verdict.path,
+                verdict.runtime or "default",
+                verdict.precision,
+                f"{parity.sqnr_db:.1f}",
+                f"{parity.max_abs:.2g}",
+                agreement,
+                gate,
+            )
+        )
+    show_table("", ("file", "run by", "gate", "SQNR dB", "max abs", "agreement", "result"), rows)
+    parity = verdicts[0].parity
+    say(f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples")
+    if table is not None:
+        show_layers(table)

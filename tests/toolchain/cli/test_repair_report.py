@@ -1,0 +1,47 @@
+"""How the outcome of `--max-drop` is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from toolchain.cli.repair_report import repair_json, show_repair
+from toolchain.repair import Repair, RepairRow
+
+FOUND = Repair(
+    kept=["conv_2", "relu_2"],
+    agreement_before=71.25,
+    agreement_after=99.5,
+    sqnr_before=4.0,
+    sqnr_after=31.25,
+    milliseconds_before=2.0,
+    milliseconds_after=2.5,
+    rows=[RepairRow("conv_2", "Conv", 3.5, 28.25, 27.25, 0.5)],
+    candidates=6,
+    samples=8,
+    inputs="data.npz",
+)
+
+
+def test_text(capsys) -> None:
+    show_repair(FOUND)
+    shown = capsys.readouterr().out
+    assert ["conv_2", "Conv", "+28.25", "+27.2", "+0.50"] in [line.split() for line in shown.splitlines()]
+    assert "1 of 6 layers stay float: 71.25 -> 99.50 points, 4.0 -> 31.2 dB, on 8 data.npz samples" in shown
+    assert "LiteRT, 1 thread, this computer: 2.00 -> 2.50 ms" in shown
+
+
+def test_nothing_kept_and_nothing_timed(capsys) -> None:
+    show_repair(replace(FOUND, kept=[], rows=[], milliseconds_before=None, milliseconds_after=None))
+    assert capsys.readouterr().out == "nothing has to stay float: 71.25 points on 8 data.npz samples\n"
+    rows = [replace(FOUND.rows[0], milliseconds=None)]
+    show_repair(replace(FOUND, rows=rows, milliseconds_before=None, milliseconds_after=None))
+    shown = capsys.readouterr().out
+    assert ["conv_2", "Conv", "+28.25", "+27.2", "-"] in [line.split() for line in shown.splitlines()]
+    assert "ms" not in shown.splitlines()[-1]
+
+
+def test_json() -> None:
+    found = json.loads(json.dumps(repair_json(FOUND)))
+    assert found["kept"] == ["conv_2", "relu_2"]
+    assert found["rows"][0]["milliseconds"] == 0.5
