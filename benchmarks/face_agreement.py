@@ -3,8 +3,8 @@
     python -P -m toolchain.benchmarks.face_agreement build/*-int8.tflite --data celebamask_hq_256.zip
 
 The files, as `toolchain export` wrote them with their sidecars, run on the validation pairs of CelebAMask-HQ,
-with an empty previous mask as on a first frame. Agreement is the share of pixels with the label that the float32
-network in PyTorch gives them; F1 is against the annotated labels.
+with an empty previous mask as on a first frame. Agreement is the share of pixels with the label that the
+float32 network in PyTorch gives them; F1 is against the annotated labels.
 """
 
 from __future__ import annotations
