@@ -170,7 +170,7 @@ def write_calibration(
 def _save_arrays(found: list[FaceSample], path: Path) -> dict[str, tuple[int, ...]]:
     """Write one array per input, samples on the first axis; returns their shapes."""
     arrays = {name: np.concatenate([sample.arrays[name] for sample in found]) for name in found[0].arrays}
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
     return {name: array.shape for name, array in arrays.items()}
 
 

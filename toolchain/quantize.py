@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.errors import UsageError
 from toolchain.parity import Arrays, from_pixels
-from toolchain.samples import previous_mask, stream, takes_previous_mask
+from toolchain.samples import TRAINED, previous_mask, stream, takes_previous_mask
 from toolchain.source import Source
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _calibration_samples(
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert options.calibration is not None
-    found = stream(source.spec, options.calibration, count or options.count)
+    found = stream(source.spec, options.calibration, count or options.count, TRAINED)
     if not takes_previous_mask(source.spec):
         yield from found
         return

@@ -19,6 +19,8 @@ SYNTHETIC = 4
 # Kinds of numpy types: floating-point, signed, unsigned, bool.
 NUMBERS = "fiub"
 SEED = 0
+# Parts of a dataset: files are compared on one, and calibrated on the other, which they were trained on.
+MEASURED, TRAINED = "val", "train"
 
 
 def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tuple[list[Arrays], str]:
@@ -38,14 +40,20 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
     return list(stream(spec, calibration, count)), str(calibration)
 
 
-def stream(spec: ModelSpec, calibration: str | Path, count: int) -> Iterator[Arrays]:
+def stream(spec: ModelSpec, calibration: str | Path, count: int, split: str = MEASURED) -> Iterator[Arrays]:
     """As `samples`, one after the other: pictures are read when they are needed.
+
+    Args:
+        spec: the network's contract.
+        calibration: as for `samples`.
+        count: how many at most.
+        split: which part of a dataset.
 
     Raises:
         UsageError: there is nothing at `calibration`, or it does not fit the network.
         UnsupportedError: a picture or array is damaged.
     """
-    found = _given(spec, calibration)
+    found = _given(spec, calibration, split)
     number = -1
     for number, sample in enumerate(itertools.islice(found, count)):  # noqa: B007
         yield _of_pixels(spec, sample)
@@ -66,20 +74,19 @@ def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
     return {**sample, name: from_pixels(to_pixels(sample[name], spec.preprocess), spec.preprocess)}
 
 
-def _given(spec: ModelSpec, calibration: str | Path) -> Iterator[Arrays]:
+def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arrays]:
     text = str(calibration)
     scheme, colon, place = text.partition(":")
     if colon and scheme == "celebamask":
-        return _from_dataset(spec, place)
-    elif Path(text).is_dir():
+        return _from_dataset(spec, place, split)
+    if Path(text).is_dir():
         return _from_folder(spec, Path(text))
-    elif text.endswith((".npy", ".npz")):
+    if text.endswith((".npy", ".npz")):
         return _from_arrays(spec, Path(text))
-    else:
-        raise UsageError(
-            f"no calibration data at '{text}'",
-            "give a folder of pictures, a .npy or .npz file, or celebamask:PATH",
-        )
+    raise UsageError(
+        f"no calibration data at '{text}'",
+        "give a folder of pictures, a .npy or .npz file, or celebamask:PATH",
+    )
 
 
 def synthetic(spec: ModelSpec, count: int) -> list[Arrays]:
@@ -202,11 +209,11 @@ def _from_folder(spec: ModelSpec, folder: Path) -> Iterator[Arrays]:
         yield _from_picture(spec, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
 
 
-def _from_dataset(spec: ModelSpec, place: str) -> Iterator[Arrays]:
+def _from_dataset(spec: ModelSpec, place: str, split: str) -> Iterator[Arrays]:
     from toolchain.training.celebamask import CelebAMask
 
     _needs_pictures(spec, place)
-    data = CelebAMask(place, "val", spec.inputs[0].shape[-1])
+    data = CelebAMask(place, split, spec.inputs[0].shape[-1])
     for index in range(len(data)):
         yield _from_picture(spec, data.pair(index)[0])
 

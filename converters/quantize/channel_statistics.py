@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -79,7 +80,7 @@ def channel_statistics(
     return total
 
 
-def session_of(model: ir.Model):  # noqa: ANN201 - onnxruntime is imported lazily
+def session_of(model: ir.Model) -> Any:
     """An ONNX Runtime session, one thread, that computes QuantizeLinear/DequantizeLinear as written."""
     import onnxruntime
 

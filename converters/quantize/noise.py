@@ -40,8 +40,10 @@ class Predictor:
         self.figures = [
             (
                 value,
-                *map(torch.from_numpy, (known[value.name].low, known[value.name].high, sensitivity[value])),
-            )  # type: ignore[index]
+                torch.from_numpy(known[value.name or ""].low),
+                torch.from_numpy(known[value.name or ""].high),
+                torch.from_numpy(sensitivity[value]),
+            )
             for value in group.values
             if _is_stored(value)
         ]

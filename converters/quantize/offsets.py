@@ -46,10 +46,12 @@ def spread(group: ScaleGroup, movable: set[ir.Value], made: Mapping[ir.Value, An
             continue
         node = value.producer()
         assert node is not None
-        parts = [found.get(x) for x in node.inputs if x is not None]  # type: ignore[call-overload]
-        if is_op(node, "Sub") and parts[1] is not None:
-            parts[1] = -parts[1]
-        parts = [part for part in parts if part is not None]
+        signs = (1, -1) if is_op(node, "Sub") else (1,) * len(node.inputs)
+        parts = [
+            sign * found[x]
+            for sign, x in zip(signs, node.inputs, strict=True)
+            if x is not None and x in found
+        ]
         if parts:
             found[value] = sum(parts[1:], start=parts[0])
     return found
@@ -67,7 +69,7 @@ def apply_offsets(group: ScaleGroup, offsets: Mapping[ir.Value, np.ndarray]) -> 
             absorb_affine(node, None, -offsets[node.outputs[0]])
     for node in group.consumers:
         source = node.inputs[0]
-        if source in offsets:
+        if source is not None and source in offsets:
             weights, channel = input_channels(node)
             product = (weights.sum(axis=2, dtype=np.float64) * offsets[source][channel]).sum(axis=1)
             if node.op_type == "Gemm":

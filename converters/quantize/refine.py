@@ -81,7 +81,7 @@ def refine(
     by_value = [{goals[name].name or "": rows for name, rows in chosen.items()} for chosen in positions]
     targets = float_rows(model, axes, by_value, given)
     walk = Walk(quantized, given)
-    report = []
+    report: list[Refined] = []
     for layer, held in walk.inputs(layers):
         progress(len(report), len(layers), layer.name)
         chosen = [each[layer.name] for each in positions]

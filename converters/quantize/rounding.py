@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolchain.converters.quantize.scheme import WEIGHT_MOST
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Rectified sigmoid h(v) = clip(sigmoid(v) * (ZETA - GAMMA) + GAMMA, 0, 1).
 ZETA, GAMMA = 1.1, -0.1
@@ -132,15 +136,15 @@ def adaptive_rounding(
     )
 
 
-def _clamp(y, task: Reconstruction):  # noqa: ANN001, ANN202 - torch is imported lazily
+def _clamp(y: Tensor, task: Reconstruction) -> Tensor:
     return y if np.isinf(task.low) and np.isinf(task.high) else y.clamp(task.low, task.high)
 
 
-def _rectified(v):  # noqa: ANN001, ANN202
+def _rectified(v: Tensor) -> Tensor:
     return (v.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
-def _inverse(share):  # noqa: ANN001, ANN202
+def _inverse(share: Tensor) -> Tensor:
     """v with h(v) = share, for shares from 0 to 1."""
     inside = ((share - GAMMA) / (ZETA - GAMMA)).clamp(1e-4, 1 - 1e-4)
     return (inside / (1 - inside)).log()

@@ -161,9 +161,10 @@ def _scales(node: ir.Node) -> bool:
     """Whether the operator leaves channels apart and a positive factor may pass through it."""
     if node.op_type == "Clip":
         low, high = (input_at(node, index) for index in (1, 2))
-        if (low is not None and constant(low) is None) or (high is not None and constant(high) is None):
+        known = [constant(low), constant(high)]
+        if (low is not None and known[0] is None) or (high is not None and known[1] is None):
             return False
-        bottom, top = (None if value is None else float(constant(value)) for value in (low, high))
+        bottom, top = (None if array is None else float(array) for array in known)
         return bottom in (None, 0.0) and (top is None or top > 0)
     if node.op_type == "Resize":
         return attribute(node, "coordinate_transformation_mode") != "tf_crop_and_resize"

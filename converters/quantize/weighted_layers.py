@@ -164,7 +164,7 @@ class WeightedLayer:
         attributes = list(restore.attributes.values())
         copy = ir.Node("", "DequantizeLinear", restore.inputs, attributes, name=f"{name}/dequantize")
         made = copy.outputs[0]
-        made.name, made.shape, made.dtype = f"{name}.own", shared.shape, shared.dtype
+        made.name, made.shape, made.type = f"{name}.own", shared.shape, shared.type
         graph_of(self.node).insert_before(self.node, copy)
         self.node.replace_input_with(index, made)
         return copy
