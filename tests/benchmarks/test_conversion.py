@@ -83,5 +83,18 @@ def test_refusal_in_a_fresh_process_keeps_its_message_and_exit_code(tmp_path):
     path = tmp_path / "unknown.onnx"
     ir.save(ir.Model(graph, ir_version=10), path)
     with pytest.raises(conversion.ToolchainError, match="Det2") as caught:
-        conversion._in_fresh_process(path, "fp32")
+        conversion._in_fresh_process(path, "fp32", "tflite")
     assert caught.value.exit_code == UnsupportedError.exit_code
+
+
+def test_a_package_is_saved_as_well():
+    found = conversion.measure("lenet", repeats=1, format_="coreml")
+    assert found["precision"] == "fp16"
+    # 430,500 weights of two bytes.
+    assert 0.861 < found["model_megabytes"] < 0.9
+    assert found["import_seconds"]["median"] > 0
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(UsageError, match="'pb'"):
+        conversion.measure("lenet", repeats=1, format_="pb")
