@@ -62,7 +62,7 @@ def build(folder: Path, outlier: float = 0.0) -> Path:
 
 
 def pairs_of(source: Source, folder: Path, **options: object) -> ir.Model:
-    chosen = QuantizeOptions(calibration=folder / "data.npz", **options)  # type: ignore[arg-type]
+    chosen = QuantizeOptions(calibration=folder / "data.npz", equalize=False, **options)  # type: ignore[arg-type]
     return quantized_graph(source, clean_graph(source), "int8", chosen)
 
 
@@ -210,7 +210,7 @@ def test_rescaled_channels_are_told_from_a_wrong_scale(
 
 def test_sixteen_bits_are_thirty_decibels_better(tmp_path: Path) -> None:
     source = resolve(build(tmp_path))
-    options = QuantizeOptions(calibration=tmp_path / "data.npz")
+    options = QuantizeOptions(calibration=tmp_path / "data.npz", equalize=False)
     path = tmp_path / "net16.tflite"
     pairs = quantized_graph(source, clean_graph(source), "int16x8", options)
     path.write_bytes(convert(pairs, "int16x8").data)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -14,10 +15,13 @@ import torch
 from coremltools.models import MLModel
 from torch import nn
 
+from toolchain.converters.quantize.calibrate import calibrate
+from toolchain.converters.quantize.place import place_pairs
 from toolchain.converters.tflite.reader import read_tflite
 from toolchain.errors import UsageError
 from toolchain.export import clean_graph
 from toolchain.publish import sha256_of
+from toolchain.quantize import ACTIVATIONS
 from toolchain.runtimes import load
 from toolchain.source import Source
 from toolchain.spec import ModelSpec, Preprocess, TensorSpec
@@ -54,7 +58,17 @@ def graph() -> ir.Model:
 def write(name: str, options: WriteOptions, graph: ir.Model, folder: Path) -> tuple[Path, Written]:
     target = TARGETS.get(name)
     path = folder / f"net{target.suffix}"
-    return path, target.write(graph.clone(), options, path, SPEC)
+    return path, target.write(made_for(options.precision, graph), options, path, SPEC)
+
+
+def made_for(precision: str, graph: ir.Model) -> ir.Model:
+    """A copy of the graph, with pairs for a file of integers."""
+    made = graph.clone()
+    if precision in ACTIVATIONS:
+        random = np.random.default_rng(0)
+        samples = [{"image": random.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(4)]
+        place_pairs(made, calibrate(made, samples).ranges, activations=ACTIVATIONS[precision])
+    return made
 
 
 @KINDS

@@ -24,7 +24,7 @@ def int8(cnn: Path, tmp_path: Path) -> Path:
     pictures = np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype(np.float32)
     np.savez(tmp_path / "data.npz", image=pictures)
     source = resolve(cnn)
-    options = QuantizeOptions(calibration=tmp_path / "data.npz")
+    options = QuantizeOptions(calibration=tmp_path / "data.npz", equalize=False)
     path = tmp_path / "cnn.tflite"
     path.write_bytes(convert(quantized_graph(source, clean_graph(source), "int8", options), "int8").data)
     return path

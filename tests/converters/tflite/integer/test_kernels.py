@@ -64,7 +64,7 @@ ROWS = [
     ("mul-scalar", "Mul", X, {"c": np.float32(0.3)}, {}, {"MUL"}),
     ("relu", "Relu", X, {}, {}, {"QUANTIZE"}),
     ("relu6", "Clip", X, {"l": np.float32(0), "h": np.float32(6)}, {}, {"QUANTIZE"}),
-    ("clip", "Clip", X, {"l": np.float32(-0.5), "h": np.float32(0.7)}, {}, {"QUANTIZE"}),
+    ("clip", "Clip", X, {"l": np.float32(-0.5), "h": np.float32(0.7)}, {}, {"QUANTIZE", "MINIMUM"}),
     ("leaky", "LeakyRelu", X, {}, {"alpha": 0.1}, {"LEAKY_RELU"}),
     (
         "prelu",
@@ -226,7 +226,8 @@ BORDERS = {"QUANTIZE", "DEQUANTIZE"}
 STEPS = {"swish": 2, "softmax": 2, "average-pool-counted": 2, "resize-linear": 1}
 
 
-PARTED = {"prelu-any-slope": 0.15, "swish": 0.1}
+# Share of values that may differ by a step, where more than one rounding lies between: 5 % otherwise.
+PARTED = {"prelu-any-slope": 0.15, "swish": 0.1, "hard-swish": 0.06}
 
 
 @pytest.mark.parametrize(
