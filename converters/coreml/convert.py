@@ -29,6 +29,7 @@ from toolchain.converters.coreml.network_weights import compress_network
 from toolchain.converters.coreml.passes import optimization_pipeline
 from toolchain.converters.coreml.quantized_constants import release_constants
 from toolchain.converters.coreml.quiet import import_coremltools, quiet_coremltools, spared_collections
+from toolchain.converters.coreml.refusals import CoremltoolsRefused, coremltools_refusals
 from toolchain.converters.coreml.weights import COMPRESSED, INTEGER, WeightReport, compression_pipeline
 from toolchain.converters.graph import clean
 from toolchain.converters.graph.expand_functions import expand_functions
@@ -222,18 +223,17 @@ def _serialized(
     else:
         named["pass_pipeline"] = optimization_pipeline(goal.kind, half=False)
     try:
-        made = coremltools.convert(
-            program,
-            source="milinternal",
-            convert_to=goal.kind,
-            inputs=image_types(program, spec.preprocess is not None),
-            skip_model_load=True,
-            **named,
-        )
-    except (ValueError, TypeError, NotImplementedError, RuntimeError, AssertionError, KeyError) as error:
-        lines = str(error).strip().splitlines()
+        with coremltools_refusals():
+            made = coremltools.convert(
+                program,
+                source="milinternal",
+                convert_to=goal.kind,
+                inputs=image_types(program, spec.preprocess is not None),
+                skip_model_load=True,
+                **named,
+            )
+    except CoremltoolsRefused as refused:
         raise UnsupportedError(
-            f"coremltools cannot write the network: {lines[0] if lines else type(error).__name__}",
-            "export with -f onnx or -f tflite",
-        ) from error
+            f"coremltools cannot write the network: {refused}", "export with -f onnx or -f tflite"
+        ) from refused
     return made if goal.kind == ML_PROGRAM else compress_network(made, report)

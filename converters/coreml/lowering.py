@@ -11,6 +11,7 @@ import onnx_ir as ir
 from toolchain.converters.coreml.goal import NEURAL_NETWORK, QUANTIZED_IOS, Goal
 from toolchain.converters.coreml.layers import missing_layer
 from toolchain.converters.coreml.mil import Var, mb, types
+from toolchain.converters.coreml.refusals import CoremltoolsRefused, coremltools_refusals
 from toolchain.converters.node_view import (
     ONNX_DOMAINS,
     NodeView,
@@ -187,15 +188,14 @@ def lower_node(lowering: Lowering, node: ir.Node) -> Refusal | None:
     block = mb_block()
     before = len(block.operations)
     try:
-        _lower(lowering, node)
+        with coremltools_refusals():
+            _lower(lowering, node)
         _check_layers(lowering.goal, block, before)
         return None
     except Refused as refused:
         reason, hint = refused.reason, refused.hint
-    except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, IndexError) as error:
-        # The builder checks parameters by exceptions of all these types.
-        lines = str(error).strip().splitlines()
-        reason, hint = f"coremltools refuses it: {lines[0] if lines else type(error).__name__}", ""
+    except CoremltoolsRefused as refused:
+        reason, hint = f"coremltools refuses it: {refused}", ""
     for value in node.outputs:
         _bind_placeholder(lowering, value)
     return Refusal(operator_name(node), node.name or "", reason, hint)
