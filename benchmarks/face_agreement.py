@@ -30,7 +30,7 @@ from toolchain.models.weights_file import load_weights
 from toolchain.models.zoo import ModelEntry
 from toolchain.runtimes import Runtime, load
 from toolchain.spec import SEGMENTATION, ModelSpec, load_sidecar
-from toolchain.training.celebamask import CelebAMask
+from toolchain.training.datasets.celebamask import CelebAMask
 from toolchain.training.metrics import FaceF1
 
 SPLIT = "val"

@@ -72,7 +72,7 @@ def face_samples(
         UsageError: no such data, or a count below 1.
         UnsupportedError: the network's inputs are not a picture and perhaps a previous mask.
     """
-    from toolchain.training.celebamask import CelebAMask
+    from toolchain.training.datasets.celebamask import CelebAMask
 
     if count < 1:
         raise UsageError(f"count must be at least 1, not {count}")

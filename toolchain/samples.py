@@ -210,7 +210,7 @@ def _from_folder(spec: ModelSpec, folder: Path) -> Iterator[Arrays]:
 
 
 def _from_dataset(spec: ModelSpec, place: str, split: str) -> Iterator[Arrays]:
-    from toolchain.training.celebamask import CelebAMask
+    from toolchain.training.datasets.celebamask import CelebAMask
 
     _needs_pictures(spec, place)
     data = CelebAMask(place, split, spec.inputs[0].shape[-1])

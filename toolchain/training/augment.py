@@ -7,7 +7,7 @@ from kornia.augmentation import AugmentationSequential, ColorJiggle, RandomAffin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.training.celebamask import IGNORE
+from toolchain.training.datasets.pairs import IGNORE
 
 # Flipping a face swaps the subject's left and right: brows (2, 3) and eyes (4, 5).
 FLIPPED_CLASS = (0, 1, 3, 2, 5, 4, 6, 7, 8, 9)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from toolchain.spec import ModelSpec
 from toolchain.training.augment import FaceAugmentation, fake_previous
-from toolchain.training.celebamask import IGNORE
+from toolchain.training.datasets.pairs import IGNORE
 from toolchain.training.metrics import FaceF1
 
 Batch = tuple[Tensor, Tensor]

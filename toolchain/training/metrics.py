@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from toolchain.training.celebamask import IGNORE
+from toolchain.training.datasets.pairs import IGNORE
 
 # The facial components of the Helen protocol: skin and background are not among them.
 COMPONENTS = {"brows": (2, 3), "eyes": (4, 5), "nose": (6,), "mouth": (7, 8, 9)}

@@ -24,15 +24,12 @@ from toolchain.models.weights_file import load_weights
 from toolchain.models.zoo import zoo
 from toolchain.spec import SEGMENTATION, ModelSpec
 from toolchain.training.allocator import keep_freed_memory
-from toolchain.training.celebamask import CelebAMask
+from toolchain.training.datasets import open_pairs
+from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.face_parsing import FaceParsing
 from toolchain.training.ranges import measure_ranges
 
 CALIBRATION_PICTURES = 64
-TERMS = {
-    "celebamask": "trained on CelebAMask-HQ, which is for non-commercial research: these weights are for "
-    "research use, and must not be used commercially"
-}
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,6 @@ class TrainOptions:
     command: str = ""
 
 
-def open_data(data: str, size: int) -> tuple[CelebAMask, CelebAMask]:
-    """Training and validation pairs of "celebamask:PATH". Raises UsageError for another scheme."""
-    scheme, colon, path = data.partition(":")
-    if scheme != "celebamask" or not colon:
-        raise UsageError(f"unknown data '{data}'", "write celebamask:PATH with the path of the zip file")
-    return CelebAMask(path, "train", size), CelebAMask(path, "val", size)
-
-
 def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
     """Train, and write `MODEL.safetensors` with its card `MODEL.json` into the output folder.
 
@@ -93,7 +82,8 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
         raise UsageError(f"'{options.model}' is no face parser", "`toolchain models` lists them")
     if options.size % 32:
         raise UsageError(f"size {options.size} is not a multiple of 32", "use 128 or 256")
-    train, validation = open_data(options.data, options.size)
+    train = open_pairs(options.data, "train", options.size)
+    validation = open_pairs(options.data, "val", options.size)
     last = options.output / "last.ckpt"
     if options.resume and not last.is_file():
         raise UsageError(f"nothing to resume: '{last}' is missing", "leave --resume out")
@@ -169,7 +159,7 @@ def _trainer(options: TrainOptions, checkpoint: ModelCheckpoint) -> lightning.Tr
     return lightning.Trainer(**{**defaults, **(options.trainer or {})})
 
 
-def _loader(data: CelebAMask, options: TrainOptions, shuffle: bool) -> DataLoader[Any]:
+def _loader(data: FacePairs, options: TrainOptions, shuffle: bool) -> DataLoader[Any]:
     return DataLoader(
         data,
         options.batch_size,
@@ -182,7 +172,7 @@ def _loader(data: CelebAMask, options: TrainOptions, shuffle: bool) -> DataLoade
 
 @torch.no_grad()
 def _card(
-    options: TrainOptions, spec: ModelSpec, network: nn.Module, module: FaceParsing, validation: CelebAMask
+    options: TrainOptions, spec: ModelSpec, network: nn.Module, module: FaceParsing, validation: FacePairs
 ) -> dict[str, Any]:
     """Figures in float32 with an empty previous mask, and everything needed to make the weights again."""
     module.eval()
@@ -192,8 +182,8 @@ def _card(
     scores = module.validation_f1.scores()
     return {
         "model": options.model,
-        "data": f"CelebAMask-HQ subset, {options.data.partition(':')[0]}",
-        "terms": TERMS["celebamask"],
+        "data": f"{validation.description}, {options.data.partition(':')[0]}",
+        "terms": validation.terms,
         "command": options.command,
         "seed": options.seed,
         "epochs": options.epochs,
@@ -212,7 +202,7 @@ def _card(
 
 def _calibration(options: TrainOptions, spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
     """Ranges on training pictures at the size of the contract, whatever size was trained on."""
-    pictures, _ = open_data(options.data, spec.inputs[0].shape[-1])
+    pictures = open_pairs(options.data, "train", spec.inputs[0].shape[-1])
     count = min(CALIBRATION_PICTURES, len(pictures))
     indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
     ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))

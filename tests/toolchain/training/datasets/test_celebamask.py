@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.training.celebamask import CLASS_OF_INDEX, IGNORE, CelebAMask
+from toolchain.training.datasets.celebamask import CLASS_OF_INDEX, CelebAMask
+from toolchain.training.datasets.pairs import IGNORE
 
 
 def test_pairs_have_the_classes_of_the_contract(faces: Path) -> None:

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from toolchain.errors import UnsupportedError, UsageError
+from toolchain.training.datasets.pairs import IGNORE, FacePairs
 
-IGNORE = 255
 SPLITS = ("train", "val")
 
 # CelebAMask-HQ index -> class of toolchain.models.faces.LABELS. Glasses hide what lies below them, so
@@ -28,7 +25,7 @@ def index_lookup() -> np.ndarray:
     return table
 
 
-class CelebAMask(Dataset[tuple[Tensor, Tensor]]):
+class CelebAMask(FacePairs):
     """Pairs from a zip of `SPLIT/images/NAME.jpg` and `SPLIT/labels/NAME.png` (index 0-18).
 
     An item is the picture as uint8 (3, size, size) RGB and the label map as uint8 (size, size), with 255
@@ -43,6 +40,12 @@ class CelebAMask(Dataset[tuple[Tensor, Tensor]]):
         UsageError: there is no such file or split.
         UnsupportedError: the file is not a zip, or a pair in it is damaged.
     """
+
+    description = "CelebAMask-HQ subset"
+    terms = (
+        "trained on CelebAMask-HQ, which is for non-commercial research: these weights are for "
+        "research use, and must not be used commercially"
+    )
 
     def __init__(self, path: Path | str, split: str, size: int) -> None:
         self.path = Path(path)
@@ -72,16 +75,9 @@ class CelebAMask(Dataset[tuple[Tensor, Tensor]]):
             )
         self.split = split
 
-    def __len__(self) -> int:
-        return len(self.names)
-
     def __getstate__(self) -> dict[str, object]:
         # An open zip must not be shared between worker processes: each opens its own.
         return {**self.__dict__, "_archive": None}
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = self.pair(index)
-        return torch.from_numpy(image.transpose(2, 0, 1).copy()), torch.from_numpy(label)
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture (size, size, 3) RGB uint8 and label map (size, size) uint8."""
