@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from toolchain.errors import UnsupportedError
 from toolchain.registry import Registry
 from toolchain.spec import ModelSpec
 
@@ -46,8 +47,25 @@ class ModelEntry:
     @property
     def card(self) -> dict[str, Any] | None:
         """The card of the shipped weights: data, terms, command, seed, figures, ranges."""
-        path = WEIGHTS / f"{self.spec.name}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return self.card_of(self.weights) if self.weights is not None else None
+
+    def card_of(self, weights: Path) -> dict[str, Any] | None:
+        """The card that `toolchain train` wrote beside the weights of this network; None without one.
+
+        Raises:
+            UnsupportedError: there is one, and it cannot be read.
+        """
+        path = weights.with_suffix(".json")
+        if not path.is_file():
+            return None
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UnsupportedError(
+                f"'{path}' beside the weights is no card: {error}", "move it away, or train again"
+            ) from error
+        # A file of the same name that is about something else is nobody's card.
+        return card if isinstance(card, dict) and card.get("model") == self.spec.name else None
 
 
 _registry: Registry[ModelEntry] = Registry("model", "toolchain models")

@@ -34,7 +34,7 @@ class Source:
         graph: the graph read from the ONNX file, None for a PyTorch network.
         cleaned: the same after the passes; the first is what files are compared with.
         trained: False when the weights are random; then parity says nothing about accuracy.
-        card: card of the weights that ship with a zoo network.
+        card: card of a zoo network's weights, shipped or beside the user's own.
         head: "softmax" or "argmax" when the spec's first output is what that makes of the network's.
     """
 
@@ -90,8 +90,9 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
         spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
     module = entry.build().eval()
     file = weights or entry.weights
-    if weights is None and entry.card is not None:
-        spec = replace(spec, terms=entry.card.get("terms", ""))
+    card = entry.card_of(file) if file is not None else None
+    if card is not None:
+        spec = replace(spec, terms=card.get("terms", ""))
     if file is not None:
         load_weights(module, file)
     # PyTorch's depthwise convolutions on a CPU are five times faster in this order.
@@ -100,7 +101,7 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
         spec if input_shape is None else _with_outputs(spec, module),
         module,
         trained=file is not None,
-        card=entry.card if weights is None else None,
+        card=card,
     )
 
 

@@ -1,10 +1,12 @@
 """Every network of the zoo keeps its contract, and answers sanely without weights."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
 
+from toolchain.errors import UnsupportedError
 from toolchain.models import zoo
 from toolchain.spec import CLASSIFICATION, SEGMENTATION
 
@@ -92,3 +94,21 @@ def test_building_twice_gives_independent_networks():
         for parameter in one.parameters():
             parameter.zero_()
     assert all(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))
+
+
+def test_the_card_beside_the_users_own_weights_is_read(tmp_path: Path) -> None:
+    entry = zoo().get("lenet")
+    (tmp_path / "mine.json").write_text('{"model": "lenet", "terms": "free"}')
+    assert entry.card_of(tmp_path / "mine.safetensors") == {"model": "lenet", "terms": "free"}
+
+
+@pytest.mark.parametrize("text", ['{"model": "unet"}', '{"training": 1}', "[1, 2]"])
+def test_a_file_about_something_else_is_no_card(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(text)
+    assert zoo().get("lenet").card_of(tmp_path / "mine.safetensors") is None
+
+
+def test_a_damaged_card_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"model": ')
+    with pytest.raises(UnsupportedError, match=r"mine\.json"):
+        zoo().get("lenet").card_of(tmp_path / "mine.safetensors")
