@@ -3,7 +3,8 @@
     python -P -m toolchain.benchmarks.int8_blocks --output blocks.json
 
 Each network of `toolchain.benchmarks.int8_networks` is written as a float file, as an int8 file in which
-operators may stay float, and, where that is another file, as one of integers only. Ranges are those of random
+operators stay float that must or that are faster so (`toolchain.float_islands`), and, where that is another
+file, as one of integers only. Ranges are those of random
 inputs. All are measured interleaved in fresh processes, one thread.
 """
 
@@ -14,7 +15,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,11 @@ from toolchain.spec import TensorSpec
 
 if TYPE_CHECKING:
     from toolchain.converters.tflite import TFLiteModel
+    from toolchain.float_islands import Mixture
 
 SAMPLES = 4
 SEED = 0
 SHOWN = 6
-AUTO = "auto"
 INPUT, OUTPUT = "x", "y"
 
 
@@ -45,9 +46,10 @@ class Written:
 
     Attributes:
         single: the float file.
-        auto: the int8 file in which operators may stay float.
+        auto: the int8 file with the islands of floats that were chosen by measurement.
         strict: the file of integers only; None where it is refused or the same as `auto`.
-        contents: what `auto` is made of, and in `refused` why there is no file of integers only.
+        contents: what `auto` is made of, in `refused` why there is no file of integers only, and in `islands`
+            what was measured for `auto`.
     """
 
     single: Path
@@ -64,17 +66,21 @@ def write_files(name: str, folder: Path) -> Written:
     from toolchain.converters.quantize.place import place_pairs, stored_values
     from toolchain.converters.tflite import convert
     from toolchain.converters.torch_to_onnx import torch_to_onnx
+    from toolchain.float_islands import choose_islands
 
     module, shape = network(name)
     graph = torch_to_onnx(module, [TensorSpec(INPUT, shape)], [OUTPUT])
     clean(graph)
     single, auto, strict = (folder / f"{name}-{kind}.tflite" for kind in ("fp32", "auto", "strict"))
-    single.write_bytes(convert(graph.clone(), "fp32").data)
+    plain = graph.clone()
+    single.write_bytes(convert(plain.clone(), "fp32").data)
     write_integer_forms(graph)
     random = np.random.default_rng(SEED)
     samples = [{INPUT: random.standard_normal(shape).astype(np.float32)} for _ in range(SAMPLES)]
     place_pairs(graph, calibrate(graph, samples, names=stored_values(graph), threads=1).ranges)
-    made = convert(graph.clone(), "int8", allow_float=(AUTO,))
+    mixture = choose_islands(graph, plain)
+    accepted, kept = mixture.accepted, mixture.kept_float
+    made = convert(graph.clone(), "int8", allow_float=accepted, kept_float=kept)
     auto.write_bytes(made.data)
     refused: list[str] = []
     try:
@@ -82,16 +88,20 @@ def write_files(name: str, folder: Path) -> Written:
     except UnsupportedOpsError as error:
         refused = [f"{op} ({count}): {reason}" for op, count, _node, reason, _hint in error.rows()]
     other = strict.is_file() and strict.read_bytes() != made.data
-    return Written(single, auto, strict if other else None, _contents(made, refused))
+    return Written(single, auto, strict if other else None, _contents(made, mixture, refused))
 
 
-def _contents(made: TFLiteModel, refused: list[str]) -> dict[str, Any]:
+def _contents(made: TFLiteModel, mixture: Mixture, refused: list[str]) -> dict[str, Any]:
     assert made.report is not None
     return {
         "refused": refused,
         "integer": made.report.integer,
         "conversions": made.report.conversions,
         "floats": sorted({operator.op for operator in made.report.floats}),
+        "islands": [
+            {**asdict(island), "nodes": len(island.nodes), "chosen": mixture.taken and island.faster}
+            for island in mixture.islands
+        ],
     }
 
 

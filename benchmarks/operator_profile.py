@@ -10,14 +10,12 @@ of the whole file; it says which operators are slow, not how slow the file is.
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
@@ -25,11 +23,10 @@ from ai_edge_litert.interpreter import Interpreter
 from toolchain.benchmarks.latency import random_input
 from toolchain.benchmarks.report import as_text, run_benchmark
 from toolchain.errors import UnsupportedError, UsageError
+from toolchain.runtimes.tflite_parts import operator_name, part_of, read_parts, signature
 
 ROUNDS = 15
 LEAST_SECONDS = 0.002
-IDENTIFIER = b"TFL3"
-NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 
 
@@ -48,17 +45,17 @@ def profile(path: Path, rounds: int = ROUNDS) -> list[dict[str, Any]]:
         raise UsageError(f"rounds must be at least 1, not {rounds}")
     if not path.is_file():
         raise UsageError(f"no file at '{path}'", "give the path of a .tflite file")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    model = read_parts(path.read_bytes())
     graph = model.subgraphs[0]
     found: dict[Any, dict[str, Any]] = {}
     for operator in graph.operators:
         row = _row(model, graph, operator)
-        key = (row["op"], row["types"], str(row["shapes"]), _options(operator))
+        key = signature(model, operator)
         if key not in found:
             found[key] = {
                 **row,
                 "count": 0,
-                "microseconds": _time(_alone(model, graph, operator), rounds, row),
+                "microseconds": _time(part_of(model, [operator]), rounds, row),
             }
         found[key]["count"] += 1
     total = sum(row["microseconds"] * row["count"] for row in found.values())
@@ -67,54 +64,12 @@ def profile(path: Path, rounds: int = ROUNDS) -> list[dict[str, Any]]:
 
 
 def _row(model: Any, graph: Any, operator: Any) -> dict[str, Any]:
-    code = model.operatorCodes[operator.opcodeIndex]
     ends = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     return {
-        "op": NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)],
+        "op": operator_name(model, operator),
         "types": f"{TYPES[ends[0].type]} -> {TYPES[ends[-1].type]}",
         "shapes": [[int(size) for size in tensor.shape] for tensor in ends],
     }
-
-
-def _options(operator: Any) -> str:
-    options = operator.builtinOptions
-    return str(sorted((name, str(value)) for name, value in vars(options).items())) if options else ""
-
-
-def _alone(model: Any, graph: Any, operator: Any) -> bytes:
-    """A file with this operator only."""
-    single = schema.ModelT()
-    single.version, single.operatorCodes = model.version, [model.operatorCodes[operator.opcodeIndex]]
-    used = sorted({int(index) for index in (*operator.inputs, *operator.outputs) if index >= 0})
-    place = {index: number for number, index in enumerate(used)}
-    single.buffers = [schema.BufferT()]
-    part = schema.SubGraphT()
-    part.tensors = []
-    part.inputs = []
-    for index in used:
-        tensor = copy.copy(graph.tensors[index])
-        constant = _has_data(model, tensor)
-        if constant:
-            single.buffers.append(model.buffers[tensor.buffer])
-        elif index in operator.inputs:
-            part.inputs.append(place[index])
-        tensor.buffer = len(single.buffers) - 1 if constant else 0
-        part.tensors.append(tensor)
-    part.outputs = [place[int(index)] for index in operator.outputs]
-    alone = copy.copy(operator)
-    alone.opcodeIndex = 0
-    alone.inputs = [place[int(index)] if index >= 0 else -1 for index in operator.inputs]
-    alone.outputs = part.outputs
-    part.operators = [alone]
-    single.subgraphs = [part]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(single.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _has_data(model: Any, tensor: Any) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
 
 
 def _time(content: bytes, rounds: int, row: dict[str, Any]) -> float:

@@ -9,6 +9,7 @@ runs: start, export to ONNX, calibration, placement, writing and comparing are a
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from toolchain.benchmarks.report import as_text, run_benchmark, save_json
 from toolchain.errors import MissingDependencyError, ParityError, ToolchainError, UsageError
 
 NAME = "mobile-hourglass-video-f32-t6"
-COUNTS = (10, 100)
+COUNTS = (20, 50, 100)
 POLL_SECONDS = 0.02
 
 
@@ -36,10 +37,12 @@ class Cost:
 
     Attributes:
         seconds: from its start to its end.
+        cpu_seconds: of all processors together, which other work on the computer disturbs less.
         peak_megabytes: largest memory of its process, in MB (10^6 bytes); None where unknown.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_megabytes: float | None
 
 
@@ -52,20 +55,26 @@ def cost_of(command: Sequence[str]) -> Cost:
     Raises:
         ToolchainError: it failed; the message is its error, or else its last line.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _seconds_of_children()
     with tempfile.TemporaryFile("w+") as shown:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=shown, text=True)
         peak: float | None = None
         while process.poll() is None:
             peak = max(filter(None, (peak, _peak_of(process.pid))), default=None)
             time.sleep(POLL_SECONDS)
-        seconds = time.perf_counter() - start
+        seconds, used = time.perf_counter() - start, _seconds_of_children() - before
         shown.seek(0)
         lines = [line.strip() for line in shown if line.strip()] or ["no message"]
     if process.returncode not in (0, ParityError.exit_code):
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         raise ToolchainError(f"'{' '.join(command[:3])}' failed: {(errors or lines)[-1]}")
-    return Cost(round(seconds, 2), peak)
+    return Cost(round(seconds, 2), round(used, 2), peak)
+
+
+def _seconds_of_children() -> float:
+    """Processor seconds of all ended child processes, user and system."""
+    found = os.times()
+    return found.children_user + found.children_system
 
 
 def _peak_of(process: int) -> float | None:
@@ -82,7 +91,7 @@ def measure(name: str, pictures: Path, counts: Sequence[int] = COUNTS) -> dict[s
     """Quantize a network with the first pictures of a folder, once for each count.
 
     Returns:
-        A dict that JSON can express: `runs` (`pictures`, `seconds`, `peak_megabytes`) and
+        A dict that JSON can express: `runs` (`pictures` and the fields of Cost) and
         `megabytes_per_picture`, the growth of the peak from the smallest to the largest count.
 
     Raises:
@@ -108,7 +117,7 @@ def measure(name: str, pictures: Path, counts: Sequence[int] = COUNTS) -> dict[s
                 shutil.copy(path, chosen)
             files = ["-f", "onnx", "-p", "int8", "-o", str(Path(folder) / "made")]
             cost = cost_of([program, "export", name, *files, "--calibration", str(chosen)])
-        runs.append({"pictures": count, "seconds": cost.seconds, "peak_megabytes": cost.peak_megabytes})
+        runs.append({"pictures": count, **asdict(cost)})
     return {"name": name, "runs": runs, "megabytes_per_picture": _growth(runs), "environment": before}
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from toolchain.errors import ParityError, UnsupportedError
 from toolchain.head import with_head
 from toolchain.integer_graphs import prepare
+from toolchain.integer_summary import integer_summary
 from toolchain.jobs import DEFAULT_FORMATS, ExportOptions, jobs_of
 from toolchain.parity import Arrays, compare, failures
 from toolchain.publish import Staged, staging
@@ -66,8 +67,8 @@ def export(
         model: nn.Module, zoo name, path of a `.onnx` file, or `file.py:factory`.
         example_inputs: tensor or arrays, or a dict of them by input name; only their shapes are used.
         formats: "tflite", "coreml", "mlmodel", "onnx".
-        precisions: "fp32", "fp16", "int8", "int16x8", for Core ML also "w8", "palette4", "palette6",
-            "palette8"; None for the default of each format.
+        precisions: "fp32", "fp16", "w8" (int8 weights only), "int8", for TFLite also "int16x8", for Core ML
+            "palette4", "palette6", "palette8"; None for the default of each format.
         calibration: folder of pictures, `.npy`/`.npz`, or `celebamask:PATH`, to calibrate with and to
             compare on.
         output: folder of the files.
@@ -119,6 +120,8 @@ class Exported:
         graph: parity of the cleaned ONNX graph, which all files were made from.
         reports: path of an integer .tflite file -> what is integer in it (IntegerReport).
         repairs: precision -> what was left in float for `max_drop` (Repair).
+        mixtures: path of an integer .tflite file -> what is faster as floats in it (Mixture), for
+            `allow_float` "auto".
     """
 
     artifacts: list[Artifact]
@@ -127,6 +130,7 @@ class Exported:
     graph: Parity
     reports: dict[Path, Any]
     repairs: dict[str, Any]
+    mixtures: dict[Path, Any]
 
     def require_all(self) -> list[Artifact]:
         """The artifacts.
@@ -143,6 +147,8 @@ class Exported:
 
 def export_source(source: Source, options: ExportOptions) -> Exported:
     """Export a resolved network; see `export`."""
+    from toolchain.float_islands import with_reasons
+
     jobs = jobs_of(options)
     seconds: dict[str, float] = {}
     with staging(options.output) as stage:
@@ -159,10 +165,20 @@ def export_source(source: Source, options: ExportOptions) -> Exported:
             truth = _truth(source, options)
             parity = _graph_parity(source, graph, truth)
         reports = {options.output / d.name: d.written.report for d in drafts if d.written.report}
-        exported = Exported([], [], truth.runtime, parity, reports, prepared.repairs)
+        mixtures = {
+            options.output / d.name: prepared.mixtures[d.precision]
+            for d in drafts
+            if d.format == "tflite" and d.precision in prepared.mixtures
+        }
+        for path, mixture in mixtures.items():
+            reports[path] = with_reasons(reports[path], mixture)
+        exported = Exported([], [], truth.runtime, parity, reports, prepared.repairs, mixtures)
         for draft in drafts:
+            path = options.output / draft.name
+            integer = integer_summary(reports[path], mixtures.get(path)) if path in reports else {}
             try:
-                exported.artifacts.append(_check(source, draft, truth, stage, options, dict(seconds)))
+                made = _check(source, draft, truth, stage, options, dict(seconds), integer)
+                exported.artifacts.append(made)
             except ParityError as error:
                 exported.rejected.append(error)
     return exported
@@ -254,6 +270,7 @@ def _check(
     stage: Staged,
     options: ExportOptions,
     seconds: dict[str, float],
+    integer: dict[str, Any],
 ) -> Artifact:
     """Load the written file, run it, compare, and move it into place or to its `.rejected` name."""
     spec, written = source.spec, draft.written
@@ -291,6 +308,7 @@ def _check(
         versions=versions(),
         command=options.command,
         seconds={stage_name: round(value, 3) for stage_name, value in seconds.items()},
+        integer=integer,
     )
     return stage.publish(draft.name, artifact)
 

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from toolchain.converters.tflite.integer_report import AUTO
 from toolchain.errors import UsageError
 from toolchain.jobs import ExportOptions, Job
 from toolchain.quantize import ACTIVATIONS, QuantizeOptions, quantized_graph
 from toolchain.source import Source
+from toolchain.targets import WriteOptions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from toolchain.float_islands import Mixture
     from toolchain.repair import Repair
 
 
@@ -25,15 +28,17 @@ class Prepared:
         jobs: the files asked for; those of integers know which nodes stay float.
         graphs: precision -> graph.
         repairs: precision -> which layers were left in float so that the gate of `max_drop` holds.
+        mixtures: precision -> what is faster as floats in its .tflite file, for `allow_float` "auto".
     """
 
     jobs: list[Job]
     graphs: dict[str, ir.Model]
     repairs: dict[str, Repair] = field(default_factory=dict)
+    mixtures: dict[str, Mixture] = field(default_factory=dict)
 
 
 def prepare(source: Source, graph: ir.Model, jobs: Sequence[Job], options: ExportOptions) -> Prepared:
-    """Calibrate and place pairs for the integer files among the jobs.
+    """Calibrate, place pairs, and choose what stays float, for the integer files among the jobs.
 
     Raises:
         UsageError: the network is quantized and a file is to be of floats, the ranges are not known,
@@ -55,9 +60,35 @@ def prepare(source: Source, graph: ir.Model, jobs: Sequence[Job], options: Expor
             quantize = _repaired(source, graph, precision, base, options, made)
             made.graphs[precision] = quantized_graph(source, graph, precision, quantize)
     for target, job in jobs:
-        found = made.repairs.get(job.precision)
-        made.jobs.append((target, replace(job, kept_float=tuple(found.kept)) if found else job))
+        repaired = made.repairs.get(job.precision)
+        kept = tuple(repaired.kept) if repaired else ()
+        if target.name == "tflite" and job.precision in ACTIVATIONS and AUTO in job.allow_float:
+            kept = _fastest(graph, replace(job, kept_float=kept), options, made)
+        made.jobs.append((target, replace(job, kept_float=kept)))
     return made
+
+
+def _fastest(graph: ir.Model, job: WriteOptions, options: ExportOptions, made: Prepared) -> tuple[str, ...]:
+    """Names of the nodes that stay float because they are faster so; a file slower than floats is noted."""
+    from toolchain.converters.graph.quantization import is_quantized
+    from toolchain.float_islands import choose_islands
+
+    options.progress("measure")
+    plain = None if is_quantized(graph) else graph
+    pairs = made.graphs[job.precision]
+    found = choose_islands(pairs, plain, job.precision, job.layout, job.io, job.kept_float)
+    made.mixtures[job.precision] = found
+    if found.all_float:
+        options.note(
+            f"nothing is faster as {job.precision} on this computer: the file computes with floats only;"
+            " export with -p fp32, or without --allow-float auto"
+        )
+    elif found.milliseconds > found.fp32_ms:
+        options.note(
+            f"{job.precision} is slower than fp32 on this computer, whatever stays float:"
+            f" {found.milliseconds:.3g} ms against {found.fp32_ms:.3g} ms; export with -p fp32 for speed"
+        )
+    return found.kept_float
 
 
 def _repaired(
@@ -73,7 +104,6 @@ def _repaired(
         return quantize
     from toolchain.repair import repair
 
-    # Repair judges graphs without equalization, so that none is written either.
-    plain = replace(quantize, equalize=False)
-    made.repairs[precision] = repair(source, graph, precision, plain, options.max_drop)
-    return replace(plain, kept_float=made.repairs[precision].kept)
+    made.repairs[precision] = repair(source, graph, precision, quantize, options.max_drop)
+    # What there is to say about the data has been said.
+    return replace(quantize, kept_float=made.repairs[precision].kept, note=lambda _note: None)

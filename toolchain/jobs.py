@@ -34,7 +34,8 @@ class ExportOptions:
         refine: fit the weights of integer files to the calibration data, layer by layer.
         max_drop: points of label agreement that an integer file may lose; None for no such gate.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
-        allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all.
+        allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all, and
+            measures which others are faster as floats.
         count: how many samples to compare at most.
         command: the command line, for the sidecar.
         progress: called with the name of each stage as it starts.

@@ -23,6 +23,9 @@ from toolchain.spec import (
 Arrays = dict[str, np.ndarray]
 
 SQNR_GATES = {"fp32": 80.0, "fp16": 45.0}
+# Coarser precisions are judged by their labels. Where there are none, a file that computes something else is
+# still told apart: between unrelated outputs of one size there are about -3 dB.
+UNLABELLED_GATE = 10.0
 AGREEMENT_GATES = {SEGMENTATION: 0.99, CLASSIFICATION: 0.98}
 
 
@@ -43,7 +46,7 @@ class _Tally:
         a, b = expected.astype(np.float64), actual.astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         if not (finite | (a == b) | (np.isnan(a) & np.isnan(b))).all():
-            self.broken = True
+            self.broken, self.max_abs = True, math.inf
             return
         difference = np.where(finite, a, 0.0) - np.where(finite, b, 0.0)
         self.signal += float(np.square(np.where(finite, a, 0.0)).sum())
@@ -124,16 +127,20 @@ def failures(parity: Parity, precision: str, spec: ModelSpec) -> list[str]:
     """Which gates a file of this precision fails, as sentences; empty when it passes.
 
     Labels have no signal-to-noise ratio: where the network's first output holds labels, their agreement
-    decides at every precision.
+    decides at every precision. What is not finite where the network's output is fails at every precision.
     """
     found = []
     task = spec.task
     labels = task != GENERIC and np.dtype(spec.outputs[0].dtype).kind in "iu"
     floor = None if labels else SQNR_GATES.get(precision)
+    if floor is None and parity.agreement is None:
+        floor = UNLABELLED_GATE
     if floor is not None and not parity.sqnr_db >= floor:
         found.append(f"SQNR {parity.sqnr_db:.1f} dB is below {floor:.0f} dB")
     if floor is None and parity.agreement is not None and parity.agreement < AGREEMENT_GATES[task]:
         found.append(f"label agreement {parity.agreement:.2%} is below {AGREEMENT_GATES[task]:.0%}")
+    if not found and not math.isfinite(parity.max_abs):
+        found.append("an output is not finite where the network's is, or the other way round")
     return found
 
 

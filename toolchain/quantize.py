@@ -71,23 +71,30 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
         UnsupportedError: a value is not finite on the data.
     """
     from toolchain.converters.graph.quantization import is_quantized
-    from toolchain.converters.quantize.equalize import equalize
-    from toolchain.converters.quantize.integer_forms import write_integer_forms
     from toolchain.converters.quantize.place import place_pairs
 
-    made = graph.clone()
-    if is_quantized(made):
-        return made
+    if is_quantized(graph):
+        return graph.clone()
     if options.refine and options.calibration is None:
         raise UsageError("--refine needs real inputs", "give them with --calibration")
-    write_integer_forms(made, options.kept_float)
-    if options.calibration is not None and options.equalize:
-        equalize(made, _calibration_samples(source, made, options, EQUALIZED))
+    made = prepared_graph(source, graph, options)
     ranges = measured_ranges(source, made, options)
     float_form = made.clone() if options.refine else made
     place_pairs(made, ranges, options.kept_float, ACTIVATIONS[precision])
     if options.refine:
         _refine(source, made, float_form, options)
+    return made
+
+
+def prepared_graph(source: Source, graph: ir.Model, options: QuantizeOptions) -> ir.Model:
+    """A copy of a cleaned graph as pairs are placed in it: equalized where there is data for it."""
+    from toolchain.converters.quantize.equalize import equalize
+    from toolchain.converters.quantize.integer_forms import write_integer_forms
+
+    made = graph.clone()
+    write_integer_forms(made, options.kept_float)
+    if options.calibration is not None and options.equalize:
+        equalize(made, _calibration_samples(source, made, options, EQUALIZED))
     return made
 
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays, compare
-from toolchain.quantize import ACTIVATIONS, QuantizeOptions, measured_ranges
+from toolchain.quantize import ACTIVATIONS, QuantizeOptions, measured_ranges, prepared_graph
 from toolchain.runtimes.onnx_runtime import OnnxRuntime
 from toolchain.samples import answers, samples
 from toolchain.source import Source
 from toolchain.spec import CLASSIFICATION, GENERIC
+from toolchain.task_metric import task_metric
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,6 +36,8 @@ ROUNDS_OF_MANY = 5
 
 Quantize = Callable[[Collection[str]], "ir.Model"]
 Metric = Callable[[Sequence[Arrays]], float]
+# What points are of, where they are of no metric of `toolchain.task_metric`.
+AGREEMENT, OWN = "label agreement with the float network", "points of the metric given"
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,17 @@ class RepairRow:
         node: its name in the graph.
         op: its operator.
         alone_db: SQNR in dB of the network's outputs with this layer quantized and nothing else.
-        agreement_gain: points that are lost when this one layer is quantized again; measured on RANKING
+        points_gain: points that are lost when this one layer is quantized again; measured on RANKING
             samples where more than MANY layers stay float.
         sqnr_gain: dB of output SQNR that are lost then.
-        milliseconds: what it costs: least latency of the .tflite file with all rows in float, less that of
-            the file in which this one layer is integer; None where it was not timed.
+        milliseconds: what it costs: least latency of the file with all rows in float, less that of the file
+            in which this one layer is integer; None where it was not timed.
     """
 
     node: str
     op: str
     alone_db: float
-    agreement_gain: float
+    points_gain: float
     sqnr_gain: float
     milliseconds: float | None = None
 
@@ -65,10 +68,11 @@ class Repair:
     """What to leave in float.
 
     Attributes:
-        kept: names of all nodes to leave in float: those of `rows`, activations fused into them, and views
-            between them.
-        agreement_before: percent with nothing left in float.
-        agreement_after: percent with `kept` in float.
+        kept: names of all nodes to leave in float: of `rows`, of activations and views that follow them.
+        metric: what the points are of: a name of `toolchain.task_metric`, or AGREEMENT.
+        best: points of the float network; 100 where they are of agreement with it.
+        points_before: with nothing left in float.
+        points_after: with `kept` in float.
         sqnr_before: dB of the worst output with nothing left in float.
         sqnr_after: dB with `kept` in float.
         milliseconds_before: least latency of the .tflite file with nothing left in float; None: not timed.
@@ -80,8 +84,10 @@ class Repair:
     """
 
     kept: list[str]
-    agreement_before: float
-    agreement_after: float
+    metric: str
+    best: float
+    points_before: float
+    points_after: float
     sqnr_before: float
     sqnr_after: float
     milliseconds_before: float | None
@@ -112,15 +118,16 @@ def repair(
     3. Those of them without which it holds as well are quantized again, the least sensitive first.
 
     Everything is measured on the graph with pairs in ONNX Runtime, on the calibration samples. Latency is
-    that of .tflite files in LiteRT on one thread of this computer, runs of all files interleaved.
+    that of .tflite files in LiteRT on one thread of this computer, runs interleaved.
 
     Args:
         source: the network.
         graph: its cleaned graph; it is not changed.
         precision: a key of `toolchain.quantize.ACTIVATIONS`.
         options: how to quantize; the layers in `kept_float` stay float in any case.
-        max_drop: points of label agreement with the float network, in percent; or of `metric`.
-        metric: answers to the samples in their order -> points, higher is better; for labels of one's own.
+        max_drop: points of the task's metric where the samples have true labels (see
+            `toolchain.task_metric`), else of label agreement with the float network, in percent.
+        metric: answers to the samples in their order -> points, higher is better; instead of those.
         quantize: names of nodes that stay float -> graph with pairs; None for pairs placed with ranges
             that are measured once.
         timed: measure latencies.
@@ -133,22 +140,20 @@ def repair(
     """
     _check(source, graph, max_drop, metric)
     trial = _Trial(source, graph, precision, options, metric, quantize)
-    before = trial.gate(())
-    if before.points >= trial.best - max_drop:
+    before, floor = trial.gate(()), trial.best - max_drop
+    if before.points >= floor:
         return _answer(trial, before, before, [], [], [])
     layers = trial.layers()
     progress(f"ranking {len(layers)} layers")
     alone = {name: trial.alone(name, layers) for name in layers}
     ranked = sorted(layers, key=lambda name: alone[name])
     progress("searching for the fewest layers in float")
-    floor = trial.best - max_drop
     chosen = _fewest(trial, ranked, floor)
     chosen = _without_needless(trial, chosen, floor)
     after = trial.gate(chosen)
     progress(f"measuring what {len(chosen)} layers cost")
     times = trial.latencies([(), chosen, *(_without(chosen, [name]) for name in chosen)]) if timed else []
-    rows = []
-    count = len(trial.inputs) if len(chosen) <= MANY else RANKING
+    rows, count = [], len(trial.inputs) if len(chosen) <= MANY else RANKING
     whole = trial.gate(chosen, count)
     for place, name in enumerate(chosen):
         found = trial.gate(_without(chosen, [name]), count)
@@ -170,6 +175,8 @@ def _answer(
 ) -> Repair:
     return Repair(
         trial.left_in_float(chosen),
+        trial.metric,
+        trial.best,
         before.points,
         after.points,
         before.sqnr_db,
@@ -223,19 +230,23 @@ class _Trial:
         from toolchain.converters.quantize.integer_forms import write_integer_forms
         from toolchain.converters.quantize.integer_nodes import integer_nodes
 
-        self._source, self._metric, self._precision = source, metric, precision
+        self._source, self._precision = source, precision
         self._always = frozenset(options.kept_float)
         self._forms = graph.clone()
         write_integer_forms(self._forms, self._always)
         self._integer = list(integer_nodes(self._forms.graph, self._always))
         self._quantize = quantize or _quantizer(source, graph, precision, options)
         count = GATE_OF_CLASSES if source.spec.task == CLASSIFICATION else GATE
-        inputs, self.origin = samples(source.spec, options.calibration, min(count, options.count))
+        count = min(count, options.count)
+        inputs, self.origin = samples(source.spec, options.calibration, count)
+        task = None if metric else task_metric(source.spec, options.calibration, count)
+        self.metric = task.name if task else OWN if metric else AGREEMENT
+        self._metric = task.points if task else metric
         with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as network:
             self.inputs, self._expected = answers(source.spec, inputs, network.run)
         self._scores: dict[tuple[frozenset[str], int], _Score] = {}
         self.best = self._points(self._expected)
-        self._warn(options)
+        self._warn(options, task.labels if task else sum(map(_labels, self._expected)))
 
     def layers(self) -> list[str]:
         """Names of the layers that can be chosen, in the order of the graph."""
@@ -271,8 +282,7 @@ class _Trial:
 
     def alone(self, name: str, layers: Sequence[str]) -> float:
         """SQNR in dB of the worst output with only this layer quantized."""
-        inputs = self.inputs[:RANKING]
-        made = self._run([other for other in layers if other != name], inputs)
+        made = self._run(_without(layers, [name]), self.inputs[:RANKING])
         return compare(self._expected[:RANKING], made, GENERIC).sqnr_db
 
     def latencies(self, choices: Sequence[Collection[str]]) -> list[float]:
@@ -305,25 +315,24 @@ class _Trial:
         assert agreement is not None
         return 100.0 * agreement
 
-    def _warn(self, options: QuantizeOptions) -> None:
+    def _warn(self, options: QuantizeOptions, labels: int) -> None:
         if options.calibration is None:
             options.note("--max-drop is judged on synthetic inputs: give real ones with --calibration")
-        first = [next(iter(answer.values())) for answer in self._expected]
-        labels = sum(found.size if found.dtype.kind in "iu" else found[:, :1].size for found in first)
-        if self._metric is None and labels < FEW_LABELS:
-            options.note(
-                f"--max-drop is judged on {labels} labels: one of them is {100 / labels:.1f} points; give"
-                " more inputs with --calibration"
-            )
+        if self.metric != OWN and labels < FEW_LABELS:
+            one = f"--max-drop is judged on {labels} labels: one of them is {100 / labels:.1f} points"
+            options.note(f"{one}; give more inputs with --calibration")
+
+
+def _labels(answer: Arrays) -> int:
+    first = next(iter(answer.values()))
+    return first.size if first.dtype.kind in "iu" else first[:, :1].size
 
 
 def _quantizer(source: Source, graph: ir.Model, precision: str, options: QuantizeOptions) -> Quantize:
     """Names of nodes that stay float -> graph with pairs; ranges are measured once."""
-    from toolchain.converters.quantize.integer_forms import write_integer_forms
     from toolchain.converters.quantize.place import place_pairs
 
-    prepared = graph.clone()
-    write_integer_forms(prepared, options.kept_float)
+    prepared = prepared_graph(source, graph, options)
     ranges = measured_ranges(source, prepared, options)
 
     def quantize(kept: Collection[str]) -> ir.Model:

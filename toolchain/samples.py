@@ -7,18 +7,25 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays, from_pixels, to_pixels
-from toolchain.spec import PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
+from toolchain.spec import CLASSIFICATION, PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
+
+if TYPE_CHECKING:
+    from toolchain.training.datasets import FacePairs
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SYNTHETIC = 4
 # Kinds of numpy types: floating-point, signed, unsigned, bool.
 NUMBERS = "fiub"
 SEED = 0
+# Name of the array of true labels in a .npz file; pixels with this label do not count.
+LABELS = "labels"
+IGNORED = 255
 # Parts of a dataset: files are compared on one, and calibrated on the other, which they were trained on.
 MEASURED, TRAINED = "val", "train"
 
@@ -63,6 +70,72 @@ def stream(spec: ModelSpec, calibration: str | Path, count: int, split: str = ME
         )
 
 
+def true_labels(spec: ModelSpec, calibration: str | Path, count: int) -> list[np.ndarray] | None:
+    """The true labels of what `samples` gives, in the same order; None where the data holds none.
+
+    - Datasets of face parsing: label maps, for networks with the classes of `toolchain.models.faces`.
+    - `.npz`: the array "labels" of integers, samples on its first axis: a class each, or a label map each.
+    - Folders: the number of the class after which the folder of a picture is named, for classifications.
+
+    Args:
+        spec: the network's contract.
+        calibration: as for `samples`.
+        count: how many at most.
+
+    Returns:
+        Integers (batch, ...) for each sample, in label maps 255 where none is known.
+
+    Raises:
+        UsageError: there are fewer labels than samples, or only some folders are named after classes.
+        UnsupportedError: a label map or array is damaged, or the labels are no integers.
+    """
+    text = str(calibration)
+    if _is_dataset(text):
+        if not holds_faces(spec):
+            return None
+        data = _opened(spec, text, MEASURED)
+        return [data.pair(index)[1][None] for index in range(min(count, len(data)))]
+    if Path(text).is_dir():
+        return _folder_labels(spec, Path(text), count)
+    return _array_labels(spec, Path(text), count) if text.endswith(".npz") else None
+
+
+def holds_faces(spec: ModelSpec) -> bool:
+    """Whether the network is a segmentation with the classes of face parsing."""
+    from toolchain.models.faces import LABELS as FACE_LABELS
+
+    return spec.task == SEGMENTATION and spec.labels == FACE_LABELS
+
+
+def _folder_labels(spec: ModelSpec, folder: Path, count: int) -> list[np.ndarray] | None:
+    pictures = list(itertools.islice(_pictures(folder), count))
+    known = [path for path in pictures if path.parent.name in spec.labels]
+    if spec.task != CLASSIFICATION or not known:
+        return None
+    if len(known) < len(pictures):
+        other = next(path for path in pictures if path not in known)
+        raise UsageError(
+            f"'{other}' is in no folder that is named after a class, and others are",
+            f"classes of '{spec.name}' are {', '.join(spec.labels[:5])}{', ...' * (len(spec.labels) > 5)}",
+        )
+    return [np.array([spec.labels.index(path.parent.name)]) for path in known]
+
+
+def _array_labels(spec: ModelSpec, path: Path, count: int) -> list[np.ndarray] | None:
+    arrays = _loaded(path)
+    if LABELS not in arrays or any(tensor.name == LABELS for tensor in spec.inputs):
+        return None
+    labels, batch = arrays[LABELS], spec.inputs[0].shape[0]
+    number = min(count, sum(1 for _ in _from_arrays(spec, path)))
+    if labels.dtype.kind not in "iu" or not labels.ndim:
+        raise UnsupportedError(
+            f"'{LABELS}' in '{path}' holds {labels.dtype}, not integers", "save class numbers, from 0"
+        )
+    if len(labels) < number * batch:
+        raise UsageError(f"'{path}' holds {len(labels)} labels for {number * batch} samples", "one for each")
+    return [labels[index * batch :][:batch].astype(np.int64) for index in range(number)]
+
+
 def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
     """The sample with its picture rounded to 8 bits per channel, as cameras and files have it.
 
@@ -76,16 +149,15 @@ def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
 
 def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arrays]:
     text = str(calibration)
-    scheme, colon, place = text.partition(":")
-    if colon and scheme == "celebamask":
-        return _from_dataset(spec, place, split)
+    if _is_dataset(text):
+        return _from_dataset(spec, text, split)
     if Path(text).is_dir():
         return _from_folder(spec, Path(text))
     if text.endswith((".npy", ".npz")):
         return _from_arrays(spec, Path(text))
     raise UsageError(
         f"no calibration data at '{text}'",
-        "give a folder of pictures, a .npy or .npz file, or celebamask:PATH",
+        "give a folder of pictures, a .npy or .npz file, or a dataset: celebamask:PATH",
     )
 
 
@@ -200,7 +272,7 @@ def _from_folder(spec: ModelSpec, folder: Path) -> Iterator[Arrays]:
     import cv2
 
     _needs_pictures(spec, str(folder))
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+    for path in _pictures(folder):
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
             raise UnsupportedError(
@@ -209,25 +281,57 @@ def _from_folder(spec: ModelSpec, folder: Path) -> Iterator[Arrays]:
         yield _from_picture(spec, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
 
 
-def _from_dataset(spec: ModelSpec, place: str, split: str) -> Iterator[Arrays]:
-    from toolchain.training.datasets.celebamask import CelebAMask
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Pictures in and below a folder: of each folder the first one, then of each the second, and so on.
 
-    _needs_pictures(spec, place)
-    data = CelebAMask(place, split, spec.inputs[0].shape[-1])
+    So that the first pictures of a folder with a folder for each class are of all classes.
+    """
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+        found.setdefault(path.parent, []).append(path)
+    for row in itertools.zip_longest(*found.values()):
+        yield from (path for path in row if path is not None)
+
+
+def _is_dataset(text: str) -> bool:
+    """Whether the text is SCHEME:WHAT with a scheme of the datasets of face parsing."""
+    scheme, colon, _ = text.partition(":")
+    if not colon:
+        return False
+    from toolchain.training.datasets import schemes
+
+    return scheme in schemes
+
+
+def _opened(spec: ModelSpec, text: str, split: str) -> FacePairs:
+    from toolchain.training.datasets import open_pairs
+
+    return open_pairs(text, split, spec.inputs[0].shape[-1])
+
+
+def _from_dataset(spec: ModelSpec, text: str, split: str) -> Iterator[Arrays]:
+    _needs_pictures(spec, text)
+    data = _opened(spec, text, split)
     for index in range(len(data)):
         yield _from_picture(spec, data.pair(index)[0])
 
 
-def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
+def _loaded(path: Path) -> Arrays:
+    """Arrays by name; the only one of a .npy file has the name ""."""
     try:
         loaded = np.load(path, allow_pickle=False)
-        single = isinstance(loaded, np.ndarray)
-        arrays = {"": loaded} if single else {name: loaded[name] for name in loaded.files}
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnsupportedError(
             f"'{path}' is not a readable .npy or .npz file: {error}", "write it again with numpy.savez"
         ) from error
-    if single:
+
+
+def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
+    arrays = _loaded(path)
+    if list(arrays) == [""]:
         if len(spec.inputs) != 1:
             names = ", ".join(tensor.name for tensor in spec.inputs)
             raise UsageError(f"'{path}' has one array, the network has inputs {names}", "write a .npz")

@@ -160,6 +160,8 @@ class Artifact:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    # What is integer in a quantized .tflite file, see toolchain.integer_summary; else empty.
+    integer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sidecar_path(self) -> Path:
@@ -185,6 +187,7 @@ class Artifact:
             "sha256": self.sha256,
             "versions": self.versions,
             "command": self.command,
+            **({"integer": self.integer} if self.integer else {}),
         }
 
     def report(self) -> dict[str, Any]:
@@ -197,6 +200,7 @@ class Artifact:
             "parity": self.parity.as_json() if self.parity else None,
             "ops": self.ops,
             "seconds": self.seconds,
+            **({"integer": self.integer} if self.integer else {}),
         }
 
 
@@ -239,6 +243,7 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
             sha256=raw["sha256"],
             versions=dict(raw["versions"]),
             command=raw["command"],
+            integer=dict(raw.get("integer", {})),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnsupportedError(f"sidecar of '{path}' cannot be read: {error!r}", hint) from error

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,15 @@ from toolchain.converters.coreml.goal import (
     least_ios,
 )
 from toolchain.converters.coreml.quiet import import_coremltools
+from toolchain.errors import UnsupportedError
 from toolchain.registry import Registry
 from toolchain.spec import SIDECAR_VERSION, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from toolchain.converters.tflite.convert import TFLiteModel
+    from toolchain.converters.tflite.integer_report import IntegerReport
 
 METADATA_NAME = "TOOLCHAIN_SIDECAR"
 
@@ -37,7 +41,7 @@ class Written:
         inputs: as the file takes them.
         outputs: as the file gives them.
         ops: operator to count.
-        report: what is integer in a quantized .tflite file (IntegerReport), else None.
+        report: what is integer in a quantized .tflite file, int8 weights included (IntegerReport), else None.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -126,8 +130,26 @@ def _write_tflite(graph: ir.Model, options: WriteOptions, path: Path, spec: Mode
         allow_float=options.allow_float,
         kept_float=options.kept_float,
     )
+    report = _weights_report(made) if options.precision == "w8" else made.report
     path.write_bytes(made.data)
-    return Written(made.inputs, made.outputs, made.ops, made.report)
+    return Written(made.inputs, made.outputs, made.ops, report)
+
+
+def _weights_report(made: TFLiteModel) -> IntegerReport:
+    """What computes with floats, and which of it has int8 weights.
+
+    Raises:
+        UnsupportedError: nothing is stored as int8, so that the file is no other than that of fp32.
+    """
+    from toolchain.converters.tflite.weights_int8 import MIN_ELEMENTS, float_operators
+
+    assert made.report is not None
+    if not made.report.quantized_bytes:
+        raise UnsupportedError(
+            f"the network has no weight that gets smaller as 'w8': none has {MIN_ELEMENTS} numbers",
+            "export with -p fp16 or -p fp32",
+        )
+    return replace(made.report, floats=float_operators(made.data))
 
 
 def _write_onnx(graph: ir.Model, _options: WriteOptions, path: Path, spec: ModelSpec) -> Written:
@@ -195,7 +217,7 @@ def _coreml_target(name: str, suffix: str, kind: str, default: str) -> Target:
     )
 
 
-TFLITE_PRECISIONS = ("fp32", "fp16", "int8", "int16x8")
+TFLITE_PRECISIONS = ("fp32", "fp16", "w8", "int8", "int16x8")
 TARGETS.add("tflite", Target("tflite", ".tflite", TFLITE_PRECISIONS, "fp32", _write_tflite))
 TARGETS.add("coreml", _coreml_target("coreml", ".mlpackage", ML_PROGRAM, "fp16"))
 TARGETS.add("mlmodel", _coreml_target("mlmodel", ".mlmodel", NEURAL_NETWORK, "fp32"))

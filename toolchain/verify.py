@@ -15,6 +15,7 @@ from toolchain.runtimes.base import DYNAMIC
 from toolchain.samples import answers, samples
 from toolchain.source import Source
 from toolchain.spec import Artifact, ModelSpec, Parity, TensorSpec, load_sidecar, shape_text, sidecar_path
+from toolchain.stored_precision import SIDECAR, StoredPrecision, stored_precision
 
 WRONG_NETWORK = "compare the file with the network that it was made from"
 CHANNELS_LAST = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -27,9 +28,10 @@ class Verdict:
     Attributes:
         path: the file.
         runtime: what ran it; None for the default of its format.
-        precision: decides the gate; from the sidecar, "fp32" without one.
+        precision: decides the gate; from the sidecar, without one from how the file stores its numbers.
         parity: the figures.
         failures: the gates that it fails, as sentences.
+        found: what the precision was read from.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Verdict:
     precision: str
     parity: Parity
     failures: list[str]
+    found: str = SIDECAR
 
 
 def reference_of(source: Source) -> Runtime:
@@ -183,5 +186,6 @@ def verify(
     parity = compare(
         expected, actual, source.spec.task, "torch" if source.module is not None else "onnx", origin
     )
-    precision = sidecar.precision if sidecar else "fp32"
-    return Verdict(path, runtime_name, precision, parity, failures(parity, precision, source.spec))
+    stored = StoredPrecision(sidecar.precision, SIDECAR) if sidecar else stored_precision(path)
+    failed = failures(parity, stored.name, source.spec)
+    return Verdict(path, runtime_name, stored.name, parity, failed, stored.found)

@@ -7,8 +7,9 @@ Runs in an environment with ai-edge-quantizer (`nox -s int8_peer`):
 The recipe is static_wi8_ai8: int8 weights per channel, int8 activations per tensor. Its ranges are by default
 a moving average of the samples' minima and maxima; `--ranges minmax` takes the extremes over all samples, by
 the quantizer's own function for that. CALIBRATION.npz has one array per input with the samples on the first
-axis, in the layout and range of the file; arrays and inputs are matched by the shape of a sample. INT8.json
-beside the result records time, memory, sizes and operators.
+axis, in the layout and range of the file (`--channels-first`: channel-first where the file is channel-last);
+arrays and inputs are matched by the shape of a sample. INT8.json beside the result records time, memory,
+sizes and operators.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ def samples(arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -
         yield {name: by_shape[shape[1:]][index : index + 1] for name, shape in shapes.items()}
 
 
+def channel_last(array: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) -> (N, H, W, C); other ranks stay as they are."""
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if array.ndim == 4 else array
+
+
 def operators(content: bytes) -> tuple[dict[str, int], dict[str, int]]:
     """Operators of the first subgraph, name to count: all of them, and those with a float input or output."""
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
@@ -98,14 +104,23 @@ def calibrated(
     return found.get_model_qsvs()
 
 
-def quantize(path: Path, calibration: Path, output: Path, ranges: str = MOVING_AVERAGE) -> dict[str, Any]:
+def quantize(
+    path: Path,
+    calibration: Path,
+    output: Path,
+    ranges: str = MOVING_AVERAGE,
+    channels_first: bool = False,
+) -> dict[str, Any]:
     """Write the int8 file and return the record."""
     key, shapes = signature_inputs(path)
     baseline = resident_megabytes()
     start, used = time.perf_counter(), time.process_time()
     made = quantizer.Quantizer(str(path), getattr(recipe, RECIPE)())
     with np.load(calibration) as arrays:
-        data = list(samples({name: arrays[name] for name in arrays.files}, shapes))
+        found = {name: arrays[name] for name in arrays.files}
+        if channels_first:
+            found = {name: channel_last(array) for name, array in found.items()}
+        data = list(samples(found, shapes))
     statistics = calibrated(made, path, {key: data}, ranges)
     content = bytes(made.quantize(statistics, enable_progress_report=False).quantized_model or b"")
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
@@ -138,9 +153,12 @@ def main() -> None:
     parser.add_argument(
         "--ranges", choices=(MOVING_AVERAGE, MINMAX), default=MOVING_AVERAGE, help="how samples are combined"
     )
+    parser.add_argument("--channels-first", action="store_true", help="the arrays are channel-first")
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    record = quantize(options.file, options.calibration, options.output, options.ranges)
+    record = quantize(
+        options.file, options.calibration, options.output, options.ranges, options.channels_first
+    )
     text = json.dumps(record, indent=2) + "\n"
     options.output.with_suffix(".json").write_text(text, encoding="utf-8")
 

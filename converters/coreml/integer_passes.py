@@ -6,6 +6,9 @@
   right only while the other operand stays within float16, and scales keep their precision there.
 - `dequantize -> quantize` is no identity where the types differ, at which coremltools does not look either:
   `dequantize_quantize_pair_elimination` is left out.
+
+And one of our own: a quantized network repeats the same few scales, zero points, strides and axes at each
+operation, each of about a hundred bytes in the specification; equal ones become one.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.converters.coreml.mil import Operation
+from toolchain.converters.coreml.mil import Block, Operation, Program, Var
 from toolchain.converters.coreml.quiet import import_coremltools, quiet_coremltools
 
 import_coremltools()
@@ -23,9 +26,11 @@ with quiet_coremltools():
         distributive_quantized_binary_op_scale_normalization as scale_normalization,
     )
     from coremltools.converters.mil.mil.passes.defs.optimize_quantization import int_op_canonicalization
+    from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 NAMESPACE = "toolchain"
+SHARE_CONSTANTS = f"{NAMESPACE}::share_constants"
 # 127 * 255 + 255 steps are within float16, and scales from 2**-14 on have all of its digits.
 LARGEST_RATIO = 127.0
 SMALLEST_RATIO = 2.0**-14
@@ -70,3 +75,36 @@ def _mean_the_same(dequantize: Operation, quantize: Operation) -> bool:
 
 def _zero_point(operation: Operation) -> int:
     return 0 if operation.zero_point is None else int(operation.zero_point.val)
+
+
+@register_pass(namespace=NAMESPACE, name="share_constants", override=True)
+class ShareConstants(AbstractGraphPass):
+    """Constants of the same type, shape and bytes become the first of them.
+
+    coremltools' own `const_deduplication` leaves those below a hundred elements, and takes numbers that are
+    close for the same, which scales must not be.
+    """
+
+    def apply(self, prog: Program) -> None:
+        """Share the constants of every function; those inside of branches stay."""
+        for function in prog.functions.values():
+            _share(function)
+
+
+def _share(block: Block) -> None:
+    first: dict[tuple[object, ...], Var] = {}
+    for operation in list(block.operations):
+        made = operation.outputs[0] if operation.op_type == "const" else None
+        if made is None or made.val is None or made in block.outputs:
+            continue
+        kept = first.setdefault(_identity(made), made)
+        if kept is not made:
+            block.replace_uses_of_var_after_op(anchor_op=operation, old_var=made, new_var=kept)
+            block.remove_ops([operation])
+
+
+def _identity(constant: Var) -> tuple[object, ...]:
+    value = constant.val
+    data = np.ascontiguousarray(value)
+    content = value if isinstance(value, str) else data.tobytes()
+    return str(constant.dtype), data.shape, data.dtype.str, content

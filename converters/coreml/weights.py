@@ -116,6 +116,10 @@ def compression_pipeline(
         name = f"{NAMESPACE}::{PASS}"
         pipeline.append_pass(name)
         pipeline.set_options(name, {"blockwise": ios >= BLOCKWISE_IOS, "report": report, "grids": grids})
+    if precision == INTEGER:
+        from toolchain.converters.coreml.integer_passes import SHARE_CONSTANTS
+
+        pipeline.append_pass(SHARE_CONSTANTS)
     return pipeline
 
 

@@ -81,7 +81,7 @@ def calibrate(
     }
     choose = METHODS[method]
     ledger = _Ledger(watched, histograms=choose is not None)
-    watcher = Watcher(model, watched, memory, threads)
+    watcher = Watcher(model, watched, memory, threads, reuse=True)
     for number, sample in enumerate(samples):
         check_sample(number, sample, shapes, types)
         for name, check in checks.items():

@@ -57,7 +57,7 @@ def channel_statistics(
     """
     probed = model.clone()
     _add_reductions(probed.graph, axes)
-    session = session_of(probed)
+    session = session_of(probed, threads=0)
     names = [f"{name}:{kind}" for name in axes for kind in REDUCTIONS]
     total: dict[str, ChannelStatistics] = {}
     count = 0
@@ -80,12 +80,21 @@ def channel_statistics(
     return total
 
 
-def session_of(model: ir.Model) -> Any:
-    """An ONNX Runtime session, one thread, that computes QuantizeLinear/DequantizeLinear as written."""
+def session_of(model: ir.Model, threads: int = 1) -> Any:
+    """An ONNX Runtime session that computes QuantizeLinear/DequantizeLinear as written.
+
+    Args:
+        model: any graph that ONNX Runtime runs.
+        threads: of one operator; 0 for one for each core.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    # In the order of the graph, so that nodes placed behind a value run while it is there.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.intra_op_num_threads = threads
+    # Its threads would wait actively while figures are added up.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     # Integer kernels of ONNX Runtime would round elsewhere than the pairs do.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
@@ -119,5 +128,10 @@ def _add_reductions(graph: ir.Graph, axes: Mapping[str, int]) -> None:
             made = node.outputs[0]
             made.name, made.type = f"{name}:{kind}", ir.TensorType(ir.DataType.FLOAT)
             made.shape = ir.Shape([value.shape[axis]])
-            graph.append(node)
+            # Behind the value, so that it can be forgotten: at the end of the graph all would be held.
+            producer = value.producer()
+            if producer is None:
+                graph.insert_before(graph[0], node)
+            else:
+                graph.insert_after(producer, node)
             graph.outputs.append(made)

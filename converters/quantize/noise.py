@@ -35,7 +35,7 @@ class Predictor:
     def __init__(self, group: ScaleGroup, known: Statistics) -> None:
         import torch
 
-        self.readers = [_Reader(node, known) for node in group.consumers]
+        self.readers = [_Reader(node, known, group.channels) for node in group.consumers]
         sensitivity = _sensitivities(group, self.readers)
         self.figures = [
             (
@@ -80,7 +80,7 @@ def _largest(numbers: Tensor, smooth: bool) -> Tensor:
 class _Reader:
     """What an operator's weights make of noise in its input."""
 
-    def __init__(self, node: ir.Node, known: Statistics) -> None:
+    def __init__(self, node: ir.Node, known: Statistics, channels: int) -> None:
         import torch
 
         self.source = node.inputs[0]
@@ -89,7 +89,11 @@ class _Reader:
         self.power = np.maximum(variance, 1e-4 * variance.mean() + 1e-30)
         self.most = np.abs(self.weights).max(axis=2).astype(np.float64)
         found = known[self.source.name or ""]  # type: ignore[union-attr]
-        arrays = (self.channel.copy(), self.most, self.power, found.mean, found.mean_square)
+        # Channels of a group follow each other, and so do the outputs that read them.
+        self.groups = channels // self.channel.shape[1]
+        most = self.most.reshape(self.groups, -1, self.channel.shape[1])
+        power = self.power.reshape(self.groups, -1)
+        arrays = (most, power, found.mean, found.mean_square)
         self.tensors = tuple(torch.from_numpy(array) for array in arrays)
 
     def sensitivity(self, channels: int) -> np.ndarray:
@@ -105,13 +109,13 @@ class _Reader:
 
     def weight_noise(self, factors: Tensor, offsets: dict[ir.Value, Tensor]) -> Tensor:
         """Output noise that rounded weights make."""
-        channel, most, power, mean, square = self.tensors
+        most, power, mean, square = self.tensors
         moved = offsets.get(self.source)  # type: ignore[arg-type]
         if moved is not None:
             square = square - 2 * moved * mean + moved**2
-        steps = (most * factors[channel]).amax(dim=1) / WEIGHT_MOST
-        squares = (square / factors**2)[channel].sum(dim=1) * self.weights.shape[2]
-        return (steps**2 / 12 * squares / power).mean()
+        steps = (most * factors.reshape(self.groups, 1, -1)).amax(dim=2) / WEIGHT_MOST
+        squares = (square / factors**2).reshape(self.groups, -1).sum(dim=1) * self.weights.shape[2]
+        return (steps**2 / 12 * squares[:, None] / power).mean()
 
 
 def _sensitivities(group: ScaleGroup, readers: list[_Reader]) -> dict[ir.Value, np.ndarray]:

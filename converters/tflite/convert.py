@@ -18,7 +18,7 @@ from toolchain.converters.tflite.fuse_activation import fuse_activation
 from toolchain.converters.tflite.fuse_bias import fuse_bias
 from toolchain.converters.tflite.integer import FloatOperator, integerize
 from toolchain.converters.tflite.integer_borders import check_io, close_borders, open_inputs
-from toolchain.converters.tflite.integer_report import AUTO, IntegerReport, read_back, refuse_floats
+from toolchain.converters.tflite.integer_report import IntegerReport, read_back, refuse_floats
 from toolchain.converters.tflite.layout import (
     Perm,
     channels_last_perm,
@@ -51,6 +51,8 @@ class TFLiteModel:
         outputs: its outputs, shapes in storage order.
         ops: operator name to count.
         report: what is integer and what is not, None for fp32 and fp16.
+        origins: for each operator of the file, the name of the ONNX node that it was lowered from; empty
+            where no single node stands for it.
     """
 
     data: bytes
@@ -58,6 +60,7 @@ class TFLiteModel:
     outputs: tuple[TensorSpec, ...]
     ops: dict[str, int]
     report: IntegerReport | None = None
+    origins: tuple[str, ...] = ()
 
 
 Describe = Callable[[tuple[TensorSpec, ...], tuple[TensorSpec, ...]], dict[str, bytes]]
@@ -83,7 +86,7 @@ def convert(
         describe: called with the file's inputs and outputs, returns named blobs to embed as metadata.
         io: "float", "int8" or "uint8", type of the inputs and outputs of an int8 file.
         allow_float: names of nodes, ONNX operators or TFLite operators of an integer file that may stay
-            float; "auto" among them accepts all, and those whose integer kernels are slow stay float too.
+            float; "auto" among them accepts all.
         kept_float: names of nodes that stay float, although they have integer kernels.
 
     Raises:
@@ -117,7 +120,7 @@ def convert(
     floats: tuple[FloatOperator, ...] = ()
     if precision in INTEGER:
         open_inputs(program, io)
-        floats = integerize(program, kept_float, slow_float=AUTO in (allow_float or ()))
+        floats = integerize(program, kept_float)
         close_borders(program, io)
         refuse_floats(floats, {*(allow_float or ()), *kept_float}, f"an {precision} file")
         inputs, outputs = _stored(inputs, program.inputs), _stored(outputs, program.outputs)
@@ -129,7 +132,8 @@ def convert(
     metadata = describe(inputs, outputs) if describe is not None else None
     data = serialize(program, "made by toolchain", metadata)
     report = read_back(data, floats) if precision in (*INTEGER, "w8") else None
-    return TFLiteModel(data, inputs, outputs, program.histogram(), report)
+    origins = tuple("" if made.origin is None else made.origin.name or "" for made in program.operators)
+    return TFLiteModel(data, inputs, outputs, program.histogram(), report, origins)
 
 
 def _check_quantization(model: ir.Model, precision: str) -> None:

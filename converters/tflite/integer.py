@@ -20,7 +20,7 @@ from toolchain.converters.tflite.integer_constants import (
     weights_quantization,
     with_room_for_bias,
 )
-from toolchain.converters.tflite.integer_fast import SLOW, fast_forms
+from toolchain.converters.tflite.integer_fast import fast_forms
 from toolchain.converters.tflite.integer_kernels import KERNELS, Kernel, fixed_output
 from toolchain.converters.tflite.integer_rewrites import rewrite_for_integers
 from toolchain.converters.tflite.integer_spread import spread
@@ -49,9 +49,7 @@ class FloatOperator:
     view: bool = False
 
 
-def integerize(
-    program: Program, kept_float: Collection[str] = (), slow_float: bool = False
-) -> tuple[FloatOperator, ...]:
+def integerize(program: Program, kept_float: Collection[str] = ()) -> tuple[FloatOperator, ...]:
     """Make every operator that can an integer operator, in place; the rest become islands of floats.
 
     ::
@@ -72,7 +70,6 @@ def integerize(
     Args:
         program: fused float program.
         kept_float: names of ONNX nodes that stay float.
-        slow_float: whether operators stay float whose integer kernels are slower (`integer_fast.SLOW`).
 
     Returns:
         What stays float, with reasons.
@@ -83,16 +80,15 @@ def integerize(
     rewrite_for_integers(program)
     spread(program)
     fast_forms(program, kept_float)
-    return Integerizer(program, kept_float, slow_float).run()
+    return Integerizer(program, kept_float).run()
 
 
 class Integerizer:
     """One pass over the operators that makes them integer one by one."""
 
-    def __init__(self, program: Program, kept_float: Collection[str], slow_float: bool) -> None:
+    def __init__(self, program: Program, kept_float: Collection[str]) -> None:
         self.program = program
         self.kept_float = frozenset(kept_float)
-        self.slow = SLOW if slow_float else {}
         self.operators: list[Operator] = []
         self.floats: list[FloatOperator] = []
         self._converted: dict[tuple[int, str], Tensor] = {}
@@ -133,8 +129,6 @@ class Integerizer:
         kernel = KERNELS.get(operator.code)
         if operator.origin is not None and operator.origin.name in self.kept_float:
             return "it was asked to stay float"
-        if operator.code in self.slow:
-            return f"its integer kernel takes {self.slow[operator.code]} times as long as the float one"
         if kernel is None:
             return "TFLite has no integer kernel for it"
         tensors = [*_data(operator, kernel), *_float_outputs(operator)]

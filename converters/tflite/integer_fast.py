@@ -1,7 +1,8 @@
 """Forms of operators for which LiteRT has fast integer kernels, where its own kernel for them is slow.
 
 Time for 262,144 elements with 64 channels, LiteRT 2.3 with XNNPACK, one thread of a server processor with
-AVX-512, in microseconds. "int8" is the operator's own kernel, "here" what this file makes of it.
+AVX-512, in microseconds. "int8" is the operator's own kernel, "here" what this file makes of it. XNNPACK
+makes one table of a chain of functions of one tensor: HARD_SWISH and Swish take as long as LOGISTIC.
 
 | operator | float32 | int8 | here | form |
 | --- | --- | --- | --- | --- |
@@ -10,7 +11,7 @@ AVX-512, in microseconds. "int8" is the operator's own kernel, "here" what this 
 | PRELU | 150 | 2360 | 90 | LEAKY_RELU with one slope, else max(x, slope * x) |
 | HARD_SWISH | 43 to 160 | 1080 | 28 | x * saturated(x / 6 + 0.5) |
 | AVERAGE_POOL_2D, 3x3, stride 2 | 22 | 270 | 31 | DEPTHWISE_CONV_2D, equal weights; MEAN of a whole picture |
-| SOFTMAX | 207 | 690 | | a float island takes about 260 |
+| SOFTMAX | 207 | 690 | | none; as floats, with conversions, about 260 |
 | BATCH_MATMUL, 4 x (196, 64) x (64, 196) | 298 | 1660 | 69 to 125 | second operand with zero point 0 |
 | GELU, EXP | 75 | 92 | | tables; as fast as it gets |
 | LOGISTIC, TANH, ELU | 60 | 28 | | |
@@ -22,7 +23,8 @@ AVX-512, in microseconds. "int8" is the operator's own kernel, "here" what this 
 | MAX_POOL_2D, SLICE, GATHER, MAXIMUM, RESIZE_NEAREST_NEIGHBOR | 1 | 0.2 to 0.35 | | relative |
 | CONV_2D, FULLY_CONNECTED | 1 | 0.19 to 0.28 | | relative |
 | TRANSPOSE_CONV | 1 | 0.4 | | relative |
-| DEPTHWISE_CONV_2D, RESIZE_BILINEAR | 1 | 0.8 | | relative |
+| DEPTHWISE_CONV_2D, 7x7, 64 channels, 28x28 | 1350 | 1870 | 180 | CONV_2D in groups of 16 channels |
+| DEPTHWISE_CONV_2D up to 5x5, RESIZE_BILINEAR | 1 | 0.8 to 1.3 | | relative |
 | MIRROR_PAD, BROADCAST_TO | 1 | 1 | | relative; slow in both |
 """
 
@@ -41,9 +43,10 @@ from toolchain.converters.tflite.program import Activation, Op, Operator, Progra
 
 INT8 = np.dtype(np.int8)
 VALID = schema.Padding.VALID
-# Kernels of int8 slower than the float one between a DEQUANTIZE and a QUANTIZE, and how much slower than the
-# float one alone.
-SLOW = {Op.SOFTMAX: "3.3 to 4.5", Op.AVERAGE_POOL_2D: "10", Op.PRELU: "16"}
+# XNNPACK's depthwise kernels hold this many taps; operators with more are computed by slow built-in ones.
+MOST_TAPS = 25
+# Channels in a group of the convolution that stands for such an operator; XNNPACK computes so many at once.
+GROUP = 16
 
 
 def fast_forms(program: Program, kept_float: Collection[str]) -> None:
@@ -239,6 +242,32 @@ def _average_pool(operator: Operator) -> list[Operator] | None:
         Tensor(f"{y.name}/bias", bias.shape, bias.dtype, bias),
     ]
     maker.emit(Op.DEPTHWISE_CONV_2D, inputs, y, options)
+    return _large_depthwise(maker.made[0]) or maker.made
+
+
+def _large_depthwise(operator: Operator) -> list[Operator] | None:
+    """A convolution in groups, whose weights are 0 but for each channel's own: the same sums, exactly.
+
+    Products with 0 cost less than the depthwise kernels for so many taps; the weights take more room by the
+    size of a group.
+    """
+    (x, weights, *bias), given = operator.inputs, operator.options
+    if x is None or weights is None or weights.data is None:
+        return None
+    _, height, width, channels = weights.shape
+    size = max(count for count in range(1, GROUP + 1) if channels % count == 0)
+    if height * width <= MOST_TAPS or given.depthMultiplier != 1 or size == 1:
+        return None
+    data = np.zeros((channels, height, width, size), weights.data.dtype)
+    place = np.arange(channels)
+    data[place, :, :, place % size] = weights.data[0].transpose(2, 0, 1)
+    options = schema.Conv2DOptionsT()
+    for name in ("padding", "strideH", "strideW", "dilationHFactor", "dilationWFactor"):
+        setattr(options, name, getattr(given, name))
+    options.fusedActivationFunction = given.fusedActivationFunction
+    maker = _Maker(operator)
+    grouped = Tensor(f"{weights.name}/grouped", data.shape, data.dtype, data)
+    maker.emit(Op.CONV_2D, [x, grouped, *bias], operator.outputs[0], options)
     return maker.made
 
 
@@ -267,6 +296,7 @@ _FORMS: dict[np.dtype | None, dict[int, _Form]] = {
         Op.PRELU: _prelu,
         Op.HARD_SWISH: _hard_swish,
         Op.AVERAGE_POOL_2D: _average_pool,
+        Op.DEPTHWISE_CONV_2D: _large_depthwise,
         Op.BATCH_MATMUL: _batch_matmul,
     },
     # There are no kernels of int16 for these.

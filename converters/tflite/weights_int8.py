@@ -1,4 +1,4 @@
-"""Store the weights of a program of floats as int8.
+"""Store the weights of a program of floats as int8, and say what a file does with them.
 
 Time against float32 weights, LiteRT 2.3 with XNNPACK, one thread of a server processor with AVX-512:
 
@@ -9,6 +9,10 @@ Time against float32 weights, LiteRT 2.3 with XNNPACK, one thread of a server pr
 | CONV_2D 1x1, 128 -> 32, 16 -> 96, 32 -> 32, 96 -> 16 channels | 0.95, 1.2, 1.9, 2.3 | 1.0 |
 | FULLY_CONNECTED 196 rows, 256 -> 256 and 64 -> 16 | 0.33, 2.3 | 1.0 |
 | DEPTHWISE_CONV_2D | 10 and more | 1.0 |
+
+TRANSPOSE_CONV and CONV_3D have no kernel for int8 weights beside float activations. Activations are rounded
+with a scale and zero point for each picture (CONV_2D) or row (FULLY_CONNECTED, with zero point 0 where
+XNNPACK is absent).
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.converters.graph.quantization import Quantization
+from toolchain.converters.tflite.integer import FloatOperator
 from toolchain.converters.tflite.integer_constants import own_symmetric, store, weights_quantization
+from toolchain.converters.tflite.integer_kernels import KERNELS
 from toolchain.converters.tflite.op_version import lowest_version
-from toolchain.converters.tflite.program import Op, Operator, Program, Tensor
+from toolchain.converters.tflite.program import OP_NAMES, Op, Operator, Program, Tensor
+from toolchain.converters.tflite.reader import LEFT_OUT, StoredOperator, StoredProgram, read_tflite
 
 # Operator -> (place of the weights among the inputs, axis of the output channels).
 PLACES = {
@@ -37,6 +44,10 @@ MIN_ELEMENTS = 256
 HYBRID = frozenset({Op.CONV_2D, Op.FULLY_CONNECTED})
 # Multiply-adds for each element read or written, from which on that pays for the rounding.
 WORTH = 32
+ROUNDED = "int8 weights; rounds its activations to 8 bits as it runs"
+EXPANDED = "int8 weights, expanded to floats once, when the file is loaded"
+KEPT = f"float weights: fewer than {MIN_ELEMENTS} are not worth their scales"
+PLAIN = "no weights"
 
 
 def store_int8(program: Program) -> bool:
@@ -97,3 +108,46 @@ def _stored(operator: Operator, weights: Tensor, axis: int) -> Tensor:
 def _expand(stored: Tensor, made: Tensor) -> Operator:
     version = lowest_version(Op.DEQUANTIZE, [stored], [made])
     return Operator(Op.DEQUANTIZE, [stored], [made], schema.DequantizeOptionsT(), version)
+
+
+def float_operators(data: bytes) -> tuple[FloatOperator, ...]:
+    """What computes with floats in a file of int8 weights, and how it gets its weights, read from the bytes.
+
+    Args:
+        data: a .tflite file; it does not know the ONNX nodes, so that an operator is called after the tensor
+            that it makes.
+
+    Raises:
+        UnsupportedError: the file is damaged.
+    """
+    program = read_tflite(data, "the .tflite model")
+    makers = {made: operator for operator in program.operators for made in operator.outputs}
+    expanded = {
+        made
+        for made, operator in makers.items()
+        if operator.code == Op.DEQUANTIZE and program.tensors[operator.inputs[0]].constant
+    }
+    found = []
+    for operator in program.operators:
+        if not expanded.issuperset(operator.outputs):
+            kernel = KERNELS.get(operator.code)
+            found.append(
+                FloatOperator(
+                    OP_NAMES.get(operator.code, f"op {operator.code}"),
+                    program.tensors[operator.outputs[0]].name if operator.outputs else "-",
+                    "-",
+                    _how_weighted(operator, program, expanded),
+                    kernel is not None and kernel.view,
+                )
+            )
+    return tuple(found)
+
+
+def _how_weighted(operator: StoredOperator, program: StoredProgram, expanded: set[int]) -> str:
+    used = operator.inputs[PLACES[operator.code][0]] if operator.code in PLACES else LEFT_OUT
+    if used == LEFT_OUT:
+        return PLAIN
+    weights = program.tensors[used]
+    if weights.constant:
+        return ROUNDED if weights.type == schema.TensorType.INT8 else KEPT
+    return EXPANDED if used in expanded else PLAIN

@@ -62,6 +62,15 @@ def test_values_that_are_not_finite_on_one_side_fail(bad: float) -> None:
     assert failures(parity, "fp32", spec_of(GENERIC))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "int8"])
+def test_labels_that_agree_do_not_excuse_what_is_not_finite(precision: str) -> None:
+    expected = np.array([[0.0, 1.0, 2.0]], np.float32)
+    actual = np.array([[-np.inf, 1.0, 2.0]], np.float32)
+    parity = compare([{"y": expected}], [{"y": actual}], CLASSIFICATION)
+    assert (parity.agreement, parity.max_abs) == (1.0, math.inf)
+    assert len(failures(parity, precision, spec_of(CLASSIFICATION))) == 1
+
+
 def test_infinities_in_the_same_place_agree() -> None:
     values = np.array([[1.0, np.inf, -np.inf, np.nan]])
     assert compare([{"y": values}], [{"y": values.copy()}], GENERIC).sqnr_db == math.inf
@@ -87,9 +96,12 @@ def test_agreement_counts_pixels() -> None:
         ("w8", 90.0, 0.98, CLASSIFICATION, 0),
         ("w8", 90.0, 0.97, CLASSIFICATION, 1),
         ("fp32", math.nan, 1.0, SEGMENTATION, 1),
+        ("int8", 10.0, None, GENERIC, 0),
+        ("w8", 9.9, None, GENERIC, 1),
+        ("palette4", -math.inf, None, GENERIC, 1),
     ],
 )
-def test_gates(precision: str, sqnr: float, agreement: float, task: str, count: int) -> None:
+def test_gates(precision: str, sqnr: float, agreement: float | None, task: str, count: int) -> None:
     assert len(failures(Parity(sqnr, 0.0, agreement, 1), precision, spec_of(task))) == count
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "Convert a network, run every file written, compare, and only then keep it.",
     "verify": "Compare a model file with the network that it was made from.",
     "inspect": "Show operators, shapes, parameters, multiply-adds and what would be refused.",
+    "evaluate": "Judge face parsers on annotated pictures.",
     "predict": "Run a model file on a photograph and draw the result.",
     "models": "List the networks of the zoo.",
     "train": "Train a network.",

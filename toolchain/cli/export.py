@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from toolchain.cli.output import (
 
 if TYPE_CHECKING:
     from toolchain.export import Exported
-    from toolchain.spec import Artifact, Parity
+    from toolchain.spec import Parity
 
 
 def export(
@@ -37,7 +37,7 @@ def export(
         typer.Option(
             "-p",
             "--precision",
-            help="fp32, fp16, int8; tflite: int16x8; Core ML: w8, palette4, palette6, palette8; repeatable.",
+            help="fp32, fp16, w8, int8; tflite: int16x8; Core ML: palette4, palette6, palette8; repeatable.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the files.")] = Path("build"),
@@ -70,7 +70,9 @@ def export(
     ] = "float",
     allow_float: Annotated[
         list[str] | None,
-        typer.Option(help="Node or operator of an int8 file that may stay float, or auto; repeatable."),
+        typer.Option(
+            help="Node or operator of an int8 file that may stay float; auto: all that must, or is faster so."
+        ),
     ] = None,
     head: Annotated[
         str | None,
@@ -105,7 +107,7 @@ def export(
         )
         exported = export_source(source, options)
     if as_json:
-        show_json([_row(artifact, exported) for artifact in exported.artifacts])
+        show_json([artifact.report() for artifact in exported.artifacts])
     else:
         _show(exported)
     exported.require_all()
@@ -144,15 +146,7 @@ def _show(exported: Exported) -> None:
     for artifact in exported.artifacts:
         if artifact.path in exported.reports:
             say(f"{artifact.path}:")
-            show_integer_report(exported.reports[artifact.path])
-
-
-def _row(artifact: Artifact, exported: Exported) -> dict[str, Any]:
-    """One object of `--json`; that of an integer file says what is integer."""
-    from toolchain.cli.integer_report import integer_report_json
-
-    report = exported.reports.get(artifact.path)
-    return artifact.report() | ({"integer": integer_report_json(report)} if report else {})
+            show_integer_report(exported.reports[artifact.path], exported.mixtures.get(artifact.path))
 
 
 def _figures(parity: Parity) -> tuple[str, str, str]:

@@ -115,6 +115,7 @@ def _json(verdicts: list[Verdict], table: LayerTable | None) -> list[dict[str, A
             "path": str(verdict.path),
             "runtime": verdict.runtime,
             "precision": verdict.precision,
+            "precision_from": verdict.found,
             "parity": verdict.parity.as_json(),
             "failures": verdict.failures,
         }
@@ -127,6 +128,7 @@ def _json(verdicts: list[Verdict], table: LayerTable | None) -> list[dict[str, A
 
 def _show(verdicts: list[Verdict], table: LayerTable | None) -> None:
     from toolchain.cli.layers import show_layers
+    from toolchain.stored_precision import SIDECAR
 
     rows = []
     for verdict in verdicts:
@@ -145,6 +147,9 @@ def _show(verdicts: list[Verdict], table: LayerTable | None) -> None:
             )
         )
     show_table("", ("file", "run by", "gate", "SQNR dB", "max abs", "agreement", "result"), rows)
+    for path, verdict in {verdict.path: verdict for verdict in verdicts}.items():
+        if verdict.found != SIDECAR:
+            say(f"{path} has no sidecar: judged as {verdict.precision}, by {verdict.found}")
     parity = verdicts[0].parity
     say(f"compared with {parity.reference} on {parity.samples} {parity.inputs} samples")
     if table is not None:

@@ -2,119 +2,131 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import functional
 
+from toolchain.errors import ToolchainError
 from toolchain.spec import ModelSpec
-from toolchain.training.augment import FaceAugmentation, fake_previous
-from toolchain.training.datasets.pairs import IGNORE
+from toolchain.training.augment import FaceAugmentation
+from toolchain.training.loading import seed_step
+from toolchain.training.losses import FaceParsingLoss
 from toolchain.training.metrics import FaceF1
+from toolchain.training.previous import fake_previous
+from toolchain.training.recipe import Recipe
+from toolchain.training.schedule import make_optimizer, rate_factor
+from toolchain.training.teacher import NormalizedParser
 
 Batch = tuple[Tensor, Tensor]
 
 
-def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """1 - mean soft Dice over the classes of the batch (arXiv:1606.04797); unknown pixels do not count.
-
-    Args:
-        logits: (N, C, H, W).
-        label: (N, H, W) int64 with 255 where unknown.
-    """
-    classes = logits.shape[1]
-    known = (label != IGNORE)[:, None]
-    probability = functional.softmax(logits.float(), dim=1) * known
-    truth = functional.one_hot(torch.where(label == IGNORE, 0, label), classes).permute(0, 3, 1, 2) * known
-    overlap = (probability * truth).sum((0, 2, 3))
-    total = probability.sum((0, 2, 3)) + truth.sum((0, 2, 3))
-    return 1 - ((2 * overlap + 1) / (total + 1)).mean()
-
-
 class FaceParsing(lightning.LightningModule):
-    """Cross entropy plus Dice, AdamW, linear warm-up and cosine decay.
+    """Training of a face parser by a recipe.
 
     Args:
         network: a face parser whose forward takes a picture and, if its spec says so, the previous mask.
         spec: its contract.
-        learning_rate: peak learning rate.
-        weight_decay: decoupled weight decay.
-        warmup: share of all steps spent warming up.
+        recipe: loss, optimizer, schedule and augmentation.
+        seed: every step's random numbers are made of it, the epoch and the step.
+        teacher: whose logits are learnt, too; None for no one.
+        computed: what is run instead of `network` while training, sharing its parameters (quantization-aware
+            training); None for the network itself.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         network: nn.Module,
         spec: ModelSpec,
-        learning_rate: float = 4e-3,
-        weight_decay: float = 1e-4,
-        warmup: float = 0.05,
+        recipe: Recipe,
+        seed: int = 0,
+        teacher: NormalizedParser | None = None,
+        computed: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
+        self.parser = NormalizedParser(network if computed is None else computed, spec)
         self.classes = len(spec.labels)
-        self.takes_previous = len(spec.inputs) > 1
-        assert spec.preprocess is not None
-        self.register_buffer("mean", torch.tensor(spec.preprocess.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.preprocess.std).view(1, 3, 1, 1), persistent=False)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup = warmup
-        self.augment = FaceAugmentation()
+        self.recipe, self.seed = recipe, seed
+        self.augment = FaceAugmentation(recipe.augment)
+        self.loss = FaceParsingLoss(recipe.loss)
         self.validation_f1 = FaceF1(self.classes)
+        # In a list, so that the teacher is no part of the module and of its checkpoints.
+        self._teacher = [] if teacher is None else [teacher]
 
     def forward(self, image: Tensor, previous: Tensor) -> Tensor:
         """Picture (N, 3, H, W) in 0-255 and previous mask -> logits (N, classes, H, W)."""
-        image = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        if not self.takes_previous:
-            return self.network(image)
-        return self.network(image, previous.contiguous(memory_format=torch.channels_last))
+        return self.parser(image, previous)
 
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """Loss of one augmented batch."""
-        image, label = self.augment(batch[0].float() / 255, batch[1].long())
-        logits = self(image * 255, fake_previous(label, self.classes))
-        entropy = functional.cross_entropy(logits.float(), label, ignore_index=IGNORE)
-        loss = entropy + soft_dice_loss(logits, label)
-        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True)
-        return loss
+    def on_fit_start(self) -> None:
+        """Bring the teacher to where the network is."""
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+        """Terms of the loss of one augmented batch.
+
+        Raises:
+            ToolchainError: the loss is not finite.
+        """
+        seed_step(self.seed, self.current_epoch, index)
+        # Coordinates in bfloat16 would be off by whole pixels.
+        with torch.autocast(self.device.type, enabled=False):
+            image, label = self.augment(batch[0].float() / 255, batch[1].long())
+            image = image * 255
+            previous = self._previous(label)
+        logits = self(image, previous)
+        taught = None
+        for teacher in self._teacher:
+            with torch.no_grad():
+                taught = teacher(image, previous)
+        terms = self.loss(logits, label, taught)
+        if not torch.isfinite(terms["loss"]):
+            found = ", ".join(f"{name.replace('_', ' ')} {float(value):g}" for name, value in terms.items())
+            raise self.no_number(f"the loss is no finite number ({found})", index)
+        return terms
+
+    def no_number(self, what: str, index: int) -> ToolchainError:
+        """The error of a training that has diverged, naming epoch and step as people count them."""
+        return ToolchainError(
+            f"{what} in epoch {self.current_epoch + 1}, step {index + 1} of"
+            f" {self.trainer.num_training_batches} (seed {self.seed})",
+            "lower --learning-rate or use --precision 32, in another output folder; the last good checkpoint"
+            f" is '{self.trainer.default_root_dir}/last.ckpt'",
+        )
+
+    def _previous(self, label: Tensor) -> Tensor:
+        """Faked masks; nothing where no one looks at them."""
+        if any(parser.takes_previous for parser in (self.parser, *self._teacher)):
+            return fake_previous(label, self.classes, self.recipe.previous)
+        return label.new_zeros(len(label), self.classes, 0, 0, dtype=torch.float32)
+
+    def predict_labels(self, image: Tensor) -> Tensor:
+        """Picture (N, 3, H, W) in 0-255 -> labels (N, H, W) int64, with an empty previous mask."""
+        empty = image.new_zeros(len(image), self.classes, *image.shape[2:])
+        return self(image, empty).argmax(1)
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        """Count a batch with an empty previous mask, as on the first frame."""
-        image, label = batch[0].float(), batch[1].long()
-        empty = image.new_zeros(len(image), self.classes, *image.shape[2:])
-        self.validation_f1.update(self(image, empty).argmax(1), label)
+        """Count a batch."""
+        self.validation_f1.update(self.predict_labels(batch[0].float()), batch[1].long())
 
     def on_validation_epoch_end(self) -> None:
         """Log the F1 figures of the epoch."""
-        scores = self.validation_f1.scores()
-        self.log("overall_f1", scores.overall, prog_bar=True)
-        self.log("strict_f1", scores.strict)
-        self.log("micro_f1_with_skin", scores.micro_with_skin)
-        self.log("lowest_class_f1", min(scores.per_class))
+        with self.validation_f1.sync_context():
+            scores = self.validation_f1.scores()
+        self.log("overall_f1", scores.overall, prog_bar=True, rank_zero_only=True)
+        self.log("strict_f1", scores.strict, rank_zero_only=True)
+        self.log("micro_f1_with_skin", scores.micro_with_skin, rank_zero_only=True)
+        self.log("lowest_class_f1", min(scores.per_class), rank_zero_only=True)
+        self.overall_f1 = scores.overall
         self.validation_f1.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, without decay on biases and normalization."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.learning_rate,
-        )
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        warm = max(1, int(self.warmup * total))
-
-        def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        """Optimizer and schedule of the recipe; the learning rate changes after every step."""
+        optimizer = make_optimizer(self.network, self.recipe.optimizer)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        factor = rate_factor(self.recipe.schedule, steps, self.recipe.epochs)
+        scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

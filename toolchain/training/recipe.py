@@ -1,221 +1,210 @@
-"""The recipe behind `toolchain train face-parsing`."""
+"""Recipes: everything that decides how a face parser is trained, as TOML files."""
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
-from safetensors.torch import save_file
-from torch import nn
-from torch.utils.data import DataLoader
-
 from toolchain.errors import UsageError
-from toolchain.models.weights_file import load_weights
-from toolchain.models.zoo import zoo
-from toolchain.spec import SEGMENTATION, ModelSpec
-from toolchain.training.allocator import keep_freed_memory
-from toolchain.training.datasets import open_pairs
-from toolchain.training.datasets.pairs import FacePairs
-from toolchain.training.face_parsing import FaceParsing
-from toolchain.training.ranges import measure_ranges
+from toolchain.training.augment import AugmentSettings
+from toolchain.training.losses import LossSettings
+from toolchain.training.previous import PreviousSettings
+from toolchain.training.settings import check, choice, number, share
 
-CALIBRATION_PICTURES = 64
+RECIPES = Path(__file__).parent / "recipes"
+PRECISIONS = ("bf16-mixed", "16-mixed", "32")
+# Networks halve the picture up to five times.
+SIZE_STEP = 32
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """What one training run is made of.
+class OptimizerSettings:
+    """The `[optimizer]` table of a recipe.
 
     Attributes:
-        data: "celebamask:PATH".
-        model: zoo name of a face parser.
-        output: folder for checkpoints, log, weights and card.
-        size: side of the training pictures in pixels.
-        epochs: passes over the training split.
-        batch_size: pictures a step.
+        name: "adamw" (arXiv:1711.05101) or "rmsprop".
         learning_rate: peak learning rate.
-        seed: seed of every random generator.
-        weights: state dict to start from, None for random weights.
-        resume: go on from the last checkpoint in `output`.
-        workers: processes that decode pictures.
-        limit: use only so many training batches an epoch, None for all.
-        trainer: further keyword arguments of Lightning's Trainer (accelerator, devices, strategy, ...).
-        progress: show a progress bar.
-        command: the command line, for the card.
+        weight_decay: decoupled for AdamW, added to the gradient for RMSprop; not for biases and norms.
+        clip: largest norm of the gradient of all parameters together; 0 for no limit.
     """
 
-    data: str
-    model: str
-    output: Path
+    name: str = choice("adamw", ("adamw", "rmsprop"))
+    learning_rate: float = number(4e-3, 0.0, 100.0)
+    weight_decay: float = number(1e-4, 0.0, 10.0)
+    clip: float = number(1.0, 0.0, 1e6)
+
+    def __post_init__(self) -> None:
+        check(self, "optimizer")
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """The `[schedule]` table of a recipe: the learning rate over time.
+
+    Attributes:
+        name: "cosine" or "steps".
+        warmup: share of all steps during which the rate grows linearly.
+        every: for "steps": epochs after which the rate is multiplied by `factor`.
+        factor: for "steps".
+    """
+
+    name: str = choice("cosine", ("cosine", "steps"))
+    warmup: float = share(0.05)
+    every: int = 40
+    factor: float = share(0.1)
+
+    def __post_init__(self) -> None:
+        check(self, "schedule")
+        _check_whole("schedule.every", self.every, 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, data and network apart.
+
+    Attributes:
+        name: of the recipe: that of its file.
+        description: one line.
+        size: side of the training pictures in pixels, a multiple of 32.
+        epochs: passes over the training split.
+        batch_size: pictures a step, on each device.
+        precision: "bf16-mixed", "16-mixed" or "32".
+        weight_average: decay of the exponential moving average of the weights, which is what is validated
+            and written; 0 for the weights themselves.
+        optimizer: table `[optimizer]`.
+        schedule: table `[schedule]`.
+        augment: table `[augment]`.
+        previous: table `[previous]`, for networks that take a previous mask.
+        loss: table `[loss]`.
+    """
+
+    name: str = "best"
+    description: str = ""
     size: int = 256
     epochs: int = 20
     batch_size: int = 32
-    learning_rate: float = 4e-3
-    seed: int = 0
-    weights: Path | None = None
-    resume: bool = False
-    workers: int = 1
-    limit: int | None = None
-    trainer: dict[str, Any] | None = None
-    progress: bool = False
-    command: str = ""
+    precision: str = choice("bf16-mixed", PRECISIONS)
+    weight_average: float = number(0.0, 0.0, 0.999999)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    previous: PreviousSettings = field(default_factory=PreviousSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        check(self, "recipe")
+        if not isinstance(self.description, str):
+            raise UsageError(f"description is {self.description!r}", "give a text")
+        _check_whole("size", self.size, SIZE_STEP)
+        _check_whole("epochs", self.epochs, 1)
+        _check_whole("batch_size", self.batch_size, 1)
+        if self.size % SIZE_STEP:
+            raise UsageError(f"size {self.size} is not a multiple of {SIZE_STEP}", "use 128 or 256")
+
+    def with_values(
+        self,
+        *,
+        size: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        precision: str | None = None,
+    ) -> Recipe:
+        """The recipe with other values; None leaves a value as it is."""
+        given = {"size": size, "epochs": epochs, "batch_size": batch_size, "precision": precision}
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        if learning_rate is not None:
+            changes["optimizer"] = replace(self.optimizer, learning_rate=learning_rate)
+        return replace(self, **changes)
+
+    def as_json(self) -> dict[str, Any]:
+        """All values, defaults included, as JSON can express them."""
+        return _as_json(asdict(self))
 
 
-def train_face_parsing(options: TrainOptions) -> dict[str, Any]:
-    """Train, and write `MODEL.safetensors` with its card `MODEL.json` into the output folder.
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
-    Returns:
-        The card. Its figures belong to the weights with the best overall F1.
+
+def read_recipe(name: str | Path) -> Recipe:
+    """The recipe called `name`, or the one in the file `name`, which ends in `.toml`.
+
+    Raises:
+        UsageError: there is none, or the file has an unknown key or a value that is not allowed.
     """
-    entry = zoo().get(options.model)
-    if entry.spec.task != SEGMENTATION:
-        raise UsageError(f"'{options.model}' is no face parser", "`toolchain models` lists them")
-    if options.size % 32:
-        raise UsageError(f"size {options.size} is not a multiple of 32", "use 128 or 256")
-    train = open_pairs(options.data, "train", options.size)
-    validation = open_pairs(options.data, "val", options.size)
-    last = options.output / "last.ckpt"
-    if options.resume and not last.is_file():
-        raise UsageError(f"nothing to resume: '{last}' is missing", "leave --resume out")
-    keep_freed_memory()
-    lightning.seed_everything(options.seed, workers=True, verbose=False)
-    network = entry.build()
-    if options.weights is not None:
-        load_weights(network, options.weights)
-    module = FaceParsing(network, entry.spec, options.learning_rate)
-    best = ModelCheckpoint(
-        options.output,
-        filename="best",
-        monitor="overall_f1",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    with _quiet():
-        trainer = _trainer(options, best)
-        trainer.fit(
-            module,
-            _loader(train, options, shuffle=True),
-            _loader(validation, options, shuffle=False),
-            ckpt_path=str(last) if options.resume else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-    )
-    card = _card(options, entry.spec, network, module, validation)
-    card["calibration"] = _calibration(options, entry.spec, network)
-    _write(options, network, card)
-    return card
+    text = str(name)
+    if not text.endswith(".toml"):
+        if text not in recipe_names():
+            hint = f"recipes are {', '.join(recipe_names())}, or give the path of a .toml file"
+            raise UsageError(f"unknown recipe '{text}'", _near(text, recipe_names()) + hint)
+        return _read_file(RECIPES / f"{text}.toml")
+    return _read_file(Path(text))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice away; its errors come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _read_file(path: Path) -> Recipe:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"recipe '{path}' cannot be read: {error.strerror}", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"recipe '{path}' is not UTF-8 text", "save it as UTF-8") from error
+    try:
+        table = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe '{path}' is not TOML: {error}", "see the recipe `best`") from error
+    try:
+        return parse_recipe(path.stem, table)
+    except UsageError as error:
+        raise UsageError(f"recipe '{path}': {error.message}", error.hint) from error
 
 
-def _trainer(options: TrainOptions, checkpoint: ModelCheckpoint) -> lightning.Trainer:
-    callbacks: list[lightning.Callback] = [checkpoint]
-    if options.progress:
-        callbacks.append(RichProgressBar())
-    defaults: dict[str, Any] = {
-        "max_epochs": options.epochs,
-        "precision": "bf16-mixed",
-        "gradient_clip_val": 1.0,
-        # Each run, a resumed one too, gets a folder of its own: the logger empties the one it is given.
-        "logger": CSVLogger(options.output, name="log"),
-        "callbacks": callbacks,
-        "enable_progress_bar": options.progress,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 20,
-        "default_root_dir": options.output,
-    }
-    if options.limit is not None:
-        defaults["limit_train_batches"] = options.limit
-    return lightning.Trainer(**{**defaults, **(options.trainer or {})})
+def parse_recipe(name: str, table: Mapping[str, Any]) -> Recipe:
+    """A recipe from the tables of its file; keys that are left out keep their defaults.
+
+    Raises:
+        UsageError: an unknown key, or a value that is not allowed; the message names it.
+    """
+    if "name" in table:
+        raise UsageError("unknown key 'name'", "a recipe is called like its file")
+    values = dict(table)
+    for item in fields(Recipe):
+        if item.name in values and item.default_factory is not MISSING:
+            values[item.name] = _parse_table(item.default_factory, item.name, values[item.name])
+    _check_keys(Recipe, "", values)
+    return Recipe(name=name, **values)
 
 
-def _loader(data: FacePairs, options: TrainOptions, shuffle: bool) -> DataLoader[Any]:
-    return DataLoader(
-        data,
-        options.batch_size,
-        shuffle=shuffle,
-        drop_last=shuffle and len(data) > options.batch_size,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-    )
+def _parse_table(kind: Any, name: str, table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"'{name}' is not a table", f"write it as [{name}]")
+    _check_keys(kind, f"{name}.", table)
+    return kind(**table)
 
 
-@torch.no_grad()
-def _card(
-    options: TrainOptions, spec: ModelSpec, network: nn.Module, module: FaceParsing, validation: FacePairs
-) -> dict[str, Any]:
-    """Figures in float32 with an empty previous mask, and everything needed to make the weights again."""
-    module.eval()
-    module.validation_f1.reset()
-    for batch in _loader(validation, options, shuffle=False):
-        module.validation_step(batch, 0)
-    scores = module.validation_f1.scores()
-    return {
-        "model": options.model,
-        "data": f"{validation.description}, {options.data.partition(':')[0]}",
-        "terms": validation.terms,
-        "command": options.command,
-        "seed": options.seed,
-        "epochs": options.epochs,
-        "size": options.size,
-        "started_from": options.weights.name if options.weights else None,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "figures": {
-            "protocol": f"{len(validation)} validation pairs, {options.size} px, float32, no previous mask",
-            "overall_f1": round(scores.overall, 2),
-            "strict_f1": round(scores.strict, 2),
-            "micro_f1_with_skin": round(scores.micro_with_skin, 2),
-            "per_class_f1": dict(zip(spec.labels, (round(f, 2) for f in scores.per_class), strict=True)),
-        },
-    }
+def _check_keys(kind: type, prefix: str, table: Mapping[str, Any]) -> None:
+    known = [item.name for item in fields(kind)]
+    for key in table:
+        if key not in known:
+            hint = _near(key, known) + f"keys are {', '.join(k for k in known if prefix or k != 'name')}"
+            raise UsageError(f"unknown key '{prefix}{key}'", hint)
 
 
-def _calibration(options: TrainOptions, spec: ModelSpec, network: nn.Module) -> dict[str, Any]:
-    """Ranges on training pictures at the size of the contract, whatever size was trained on."""
-    pictures = open_pairs(options.data, "train", spec.inputs[0].shape[-1])
-    count = min(CALIBRATION_PICTURES, len(pictures))
-    indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
-    ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))
-    return {
-        "method": "minmax",
-        "pictures": count,
-        "split": "train",
-        "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
-    }
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
-def _write(options: TrainOptions, network: nn.Module, card: dict[str, Any]) -> None:
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, options.output / f"{options.model}.safetensors", metadata={"terms": card["terms"]})
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (options.output / f"{options.model}.json").write_text(text, encoding="utf-8")
+def _check_whole(key: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{key} is {value!r}", f"give a whole number of at least {least}")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(entry) for key, entry in value.items()}
+    return [_as_json(entry) for entry in value] if isinstance(value, list | tuple) else value

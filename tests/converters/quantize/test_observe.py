@@ -83,3 +83,23 @@ def test_parts_give_the_same_values(graph, kit):
     for name in names:
         np.testing.assert_array_equal(first[name], second[name])
     np.testing.assert_array_equal(first["a"], np.abs(feed["x"]))
+
+
+@pytest.mark.parametrize("memory", [48, 1 << 20])
+def test_reused_memory_holds_the_same_values(graph, kit, memory):
+    """Of all sizes, empty ones among them, in one part and in several."""
+    model = graph(
+        "(float[2,3] x, float[0,3] none) => (float[4,3] y, float[2,3] z, float[0,3] n)"
+        " { a = Abs(x) n = Abs(none) b = Exp(a) y = Concat<axis=0>(b, x) z = Sin(b) }"
+    )
+    names = ["x", "a", "n", "b", "y", "z"]
+    fresh, reused = Watcher(model, names, memory), Watcher(model, names, memory, reuse=True)
+    assert len(fresh.parts) == len(reused.parts) == (3 if memory == 48 else 1)
+    places: list[int] = []
+    for _ in range(2):
+        feed = {name: array + len(places) for name, array in kit.random_feeds(model)[0].items()}
+        expected = dict(fresh.run(feed))
+        for name, array in reused.run(feed):
+            np.testing.assert_array_equal(array, expected[name])
+            places += [array.ctypes.data] if name == "b" else []
+    assert places[0] == places[1]

@@ -134,7 +134,7 @@ def test_packed_weights_raise_the_ios_version_with_a_note(
         (["-f", "mlmodel", "--ios", "12"], "unknown iOS version 12", "iOS 13 and later"),
         (["-f", "tflite", "--ios", "16"], "--ios is for Core ML files", "-f coreml or -f mlmodel"),
         (["-f", "coreml", "--layout", "nwhc"], "unknown layout 'nwhc'", "nhwc or nchw"),
-        (["-p", "w8"], "format 'tflite' cannot have precision 'w8'", "-f coreml and -f mlmodel"),
+        (["-p", "palette4"], "format 'tflite' cannot have precision 'palette4'", "exists for -f coreml"),
         (["-f", "onnx", "-p", "fp16"], "format 'onnx' cannot have", "-f coreml and -f mlmodel and -f tflite"),
         (
             ["-f", "mlmodel", "-p", "palette4"],

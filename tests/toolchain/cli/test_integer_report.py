@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.cli.integer_report import integer_report_json, show_integer_report
+from toolchain.cli.integer_report import show_integer_report
 from toolchain.converters.tflite import TFLiteModel, convert
 from toolchain.export import clean_graph
+from toolchain.float_islands import Island, Mixture
+from toolchain.integer_summary import integer_summary
 from toolchain.quantize import QuantizeOptions, quantized_graph
 from toolchain.source import resolve
 
@@ -63,7 +66,7 @@ def test_text(with_atan: TFLiteModel, capsys) -> None:
 
 def test_json(with_atan: TFLiteModel) -> None:
     assert with_atan.report is not None
-    found = json.loads(json.dumps(integer_report_json(with_atan.report)))
+    found = json.loads(json.dumps(integer_summary(with_atan.report)))
     assert found["integer_ops"] == {"CONV_2D": 2}
     # Weights: 8 * 27 + 5 * 8 bytes; biases: 8 + 5 of four bytes.
     assert found["quantized_bytes"] == 216 + 40 + 4 * 13
@@ -84,3 +87,49 @@ def test_no_float_operators_are_said(with_atan: TFLiteModel, cnn: Path, tmp_path
     shown = capsys.readouterr().out
     assert "float ops: none" in shown
     assert ["image", "float32", "-", "-"] in [line.split() for line in shown.splitlines()]
+
+
+MIXTURE = Mixture(
+    (
+        Island(("softmax", "softmax_2"), ("MUL", "SOFTMAX"), (1, 3, 196, 196), 2, 0.25, 0.07, True),
+        Island(("long",), ("ADD",) * 6, (1, 196, 192), 1, 0.14, 0.1321, False),
+    ),
+    ("softmax", "softmax_2"),
+    ("bend",),
+    2.9,
+    1.7,
+    1.14,
+    True,
+)
+
+
+def test_what_was_measured_is_shown(with_atan: TFLiteModel, capsys) -> None:
+    assert with_atan.report is not None
+    show_integer_report(with_atan.report, MIXTURE)
+    shown = capsys.readouterr().out
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["MUL,", "SOFTMAX", "1x3x196x196", "2", "0.25", "0.07", "float"] in lines
+    assert [*("ADD,",) * 3, "ADD", "and", "2", "more", "1x196x192", "1", "0.14", "0.132", "integer"] in lines
+    assert "fp32 2.9 ms, integers 1.7 ms, with islands of floats 1.14 ms; chosen: the islands" in shown
+
+
+def test_islands_that_were_not_taken_are_integer(with_atan: TFLiteModel, capsys) -> None:
+    assert with_atan.report is not None
+    show_integer_report(with_atan.report, replace(MIXTURE, taken=False))
+    shown = capsys.readouterr().out
+    assert "chosen: integers" in shown
+    assert not [line for line in shown.splitlines() if line.split()[-1:] == ["float"]]
+
+
+def test_what_was_measured_is_in_the_json(with_atan: TFLiteModel) -> None:
+    assert with_atan.report is not None
+    found = json.loads(json.dumps(integer_summary(with_atan.report, MIXTURE)))["measured"]
+    assert (found["fp32_ms"], found["integer_ms"], found["mixed_ms"], found["taken"]) == (
+        2.9,
+        1.7,
+        1.14,
+        True,
+    )
+    assert found["islands"][0]["ops"] == ["MUL", "SOFTMAX"]
+    assert found["islands"][0]["nodes"] == ["softmax", "softmax_2"]
+    assert "measured" not in integer_summary(with_atan.report)

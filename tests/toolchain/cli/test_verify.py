@@ -44,6 +44,14 @@ def other():
 def seven():
     return Net(7)
 
+def wide():
+    torch.manual_seed(2)
+    return Net(32)
+
+def narrow():
+    torch.manual_seed(3)
+    return Net(32)
+
 def two():
     return Two()
 """
@@ -232,10 +240,62 @@ def test_sidecar_of_a_package_covers_all_its_files(folder: Path, capsys) -> None
     assert verify(folder, path.name, "five", *SHAPE) == 0
 
 
-def test_without_its_sidecar_half_precision_is_held_to_the_gate_of_single(folder: Path, capsys) -> None:
-    sidecar_path(folder / "five-fp16.mlpackage").unlink()
-    assert verify(folder, "five-fp16.mlpackage", "five", *SHAPE) == 4
-    assert "is below 80 dB" in capsys.readouterr().err
+FOREIGN = [
+    ("five-fp16.tflite", "fp16", " stored as floats of 16 bits"),
+    ("five-fp16.mlmodel", "fp16", " stored as floats of 16 bits"),
+    ("five-fp16.mlpackage", "fp16", " stored as floats of 16 bits"),
+    ("five-fp32.tflite", "fp32", "weights and activations stored as float32"),
+    ("wide-w8.tflite", "w8", "1 value stored as integers of 8 bits"),
+    ("wide-w8.mlpackage", "w8", "1 value stored as integers of 8 bits"),
+    ("wide-int8.tflite", "int8", "2 activations stored as integers"),
+    ("wide-int8.mlpackage", "int8", "2 activations stored as integers"),
+    ("wide-int8.onnx", "int8", "2 activations stored as integers"),
+]
+
+
+@pytest.mark.parametrize(("name", "precision", "reason"), FOREIGN)
+def test_without_its_sidecar_a_file_is_judged_by_how_it_stores_numbers(
+    name: str, precision: str, reason: str, packed: Path, capsys
+) -> None:
+    sidecar_path(packed / name).unlink()
+    capsys.readouterr()
+    network = name.split("-")[0]
+    assert verify(packed, name, network, *SHAPE, "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["precision"] == precision
+    assert row["precision_from"].endswith(reason)
+    assert verify(packed, name, network, *SHAPE) == 0
+    assert f"has no sidecar: judged as {precision}, by " in capsys.readouterr().out
+    assert verify(packed, name, {"five": "other", "wide": "narrow"}[network], *SHAPE) == 4
+
+
+@pytest.fixture
+def packed(exported: Path, quantized: Path, tmp_path: Path) -> Path:
+    """A copy of both."""
+    shutil.copytree(exported, tmp_path / "files")
+    return Path(shutil.copytree(quantized, tmp_path / "files", dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="module")
+def quantized(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network `wide` as files of int8."""
+    folder = tmp_path_factory.mktemp("quantized")
+    made = ["export", f"{exported / 'net.py'}:wide", *SHAPE, "-o", str(folder)]
+    np.savez(folder / "data.npz", input=np.random.default_rng(0).standard_normal((8, 3, 8, 8)).astype("f4"))
+    formats = ["-f", "tflite", "-f", "coreml"]
+    assert run([*made, *formats, "-p", "w8"]) == 0
+    data = ["--calibration", str(folder / "data.npz")]
+    assert run([*made, *formats, "-f", "onnx", "-p", "int8", *data]) == 0
+    return folder
+
+
+def test_of_a_file_with_its_sidecar_nothing_is_guessed(folder: Path, capsys) -> None:
+    capsys.readouterr()
+    assert verify(folder, "five-fp16.tflite", "five", *SHAPE, "--json") == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["precision_from"] == "its sidecar"
+    assert verify(folder, "five-fp16.tflite", "five", *SHAPE) == 0
+    assert "no sidecar" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["five-fp32.mlpackage", "five-fp32.mlmodel"])

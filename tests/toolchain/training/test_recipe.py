@@ -1,94 +1,114 @@
-"""`toolchain train` on drawn faces: it learns, it resumes, and its weights and card are usable."""
+"""Recipes: those of the package, strict reading, overriding."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from hypothesis import given
+from hypothesis import strategies as st
 
-from toolchain.cli import run
-from toolchain.models.weights_file import load_weights
-from toolchain.models.zoo import zoo
-
-
-def train(faces: Path, output: Path, *more: str) -> int:
-    common = [
-        "--size",
-        "64",
-        "--batch-size",
-        "4",
-        "--workers",
-        "0",
-        "--precision",
-        "32",
-        "--accelerator",
-        "cpu",
-    ]
-    return run(["train", "face-parsing", "--data", f"celebamask:{faces}", "-o", str(output), *common, *more])
+from toolchain.errors import UsageError
+from toolchain.training.recipe import Recipe, parse_recipe, read_recipe, recipe_names
 
 
-@pytest.mark.slow
-def test_training_writes_weights_and_card(faces: Path, tmp_path: Path, capsys) -> None:
-    assert train(faces, tmp_path, "--epochs", "2", "--json") == 0
-    card = json.loads(capsys.readouterr().out)
-    assert card == json.loads((tmp_path / "mobile-hourglass.json").read_text())
-    assert card["parameters"] == 58_650
-    assert set(card["figures"]["per_class_f1"]) == set(zoo().get("mobile-hourglass").spec.labels)
-    assert "research" in card["terms"]
-    ranges = card["calibration"]["ranges"]
-    assert ranges["image"][0] >= -1
-    assert ranges["image"][1] <= 1
-    assert ranges["previous"][0] == 0
-    assert 0.1 <= ranges["previous"][1] <= 1 + 1e-6
-    assert "logits" in ranges
-    # ReLU6 outputs end at 6.
-    assert any(high <= 6 and low == 0 for low, high in ranges.values())
-    network = zoo().get("mobile-hourglass").build()
-    load_weights(network, tmp_path / "mobile-hourglass.safetensors")
-    assert list((tmp_path / "log").glob("*/metrics.csv"))
+def test_published_recipe_is_the_published_one() -> None:
+    recipe = read_recipe("published")
+    assert (recipe.epochs, recipe.weight_average) == (190, 0.0)
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("rmsprop", 5e-4)
+    assert (recipe.schedule.name, recipe.schedule.every, recipe.schedule.factor) == ("steps", 40, 0.1)
+    assert (recipe.loss.cross_entropy, recipe.loss.dice, recipe.loss.boundary) == (1.0, 0.0, 0.0)
 
 
-@pytest.mark.slow
-def test_resumed_training_goes_on_where_it_stopped(faces: Path, tmp_path: Path) -> None:
-    assert train(faces, tmp_path, "--epochs", "1") == 0
-    first = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert train(faces, tmp_path, "--epochs", "2", "--resume") == 0
-    second = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert (first["epoch"], second["epoch"]) == (0, 1)
-    assert second["global_step"] == 2 * first["global_step"]
+def test_names_of_the_recipes() -> None:
+    assert recipe_names() == ["best", "published", "quick"]
+    assert all(read_recipe(name).name == name and read_recipe(name).description for name in recipe_names())
 
 
-@pytest.mark.slow
-def test_training_starts_from_given_weights(faces: Path, tmp_path: Path) -> None:
-    assert train(faces, tmp_path / "a", "--epochs", "1") == 0
-    weights = tmp_path / "a" / "mobile-hourglass.safetensors"
-    more = ("--epochs", "1", "--weights", str(weights), "--learning-rate", "0")
-    assert train(faces, tmp_path / "b", *more) == 0
-    before, after = load_file(weights), load_file(tmp_path / "b" / "mobile-hourglass.safetensors")
-    assert torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_file_overrides_defaults(tmp_path: Path) -> None:
+    recipe = read_recipe(
+        write(tmp_path, "epochs = 3\n[optimizer]\nlearning_rate = 1\n[augment]\nscale = [0.9, 1.1]")
+    )
+    assert recipe.name == "mine"
+    assert (recipe.epochs, recipe.batch_size) == (3, Recipe().batch_size)
+    assert recipe.optimizer.learning_rate == 1.0
+    assert recipe.augment.scale == (0.9, 1.1)
+    assert recipe.augment.flip == Recipe().augment.flip
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("text", "message", "hint"),
     [
-        (["--data", "celebamask:nowhere.zip"], 2, "nowhere.zip"),
-        (["--data", "imagenet:x"], 2, "unknown data"),
-        (["--data", "celebamask:nowhere.zip", "--model", "lenet"], 2, "no face parser"),
-        (["--data", "celebamask:nowhere.zip", "--size", "100"], 2, "multiple of 32"),
-        (["--data", "celebamask:nowhere.zip", "--model", "mobile-hourglas"], 2, "did you mean"),
+        ("epoch = 3", "unknown key 'epoch'", "did you mean epochs"),
+        (
+            "[optimizer]\nlearningrate = 1",
+            "unknown key 'optimizer.learningrate'",
+            "did you mean learning_rate",
+        ),
+        ("[losses]\ndice = 1", "unknown key 'losses'", "did you mean loss"),
+        ("[loss]\ndise = 1", "unknown key 'loss.dise'", "did you mean dice"),
+        ("name = 'x'", "unknown key 'name'", "called like its file"),
+        ("loss = 3", "'loss' is not a table", "[loss]"),
+        ("epochs = 0", "epochs is 0", "at least 1"),
+        ("epochs = 2.5", "epochs is 2.5", "whole number"),
+        ("epochs = true", "epochs is True", "whole number"),
+        ("size = 100", "size 100 is not a multiple of 32", "128"),
+        ("description = 3", "description is 3", "text"),
+        ("precision = 'fp8'", "precision is 'fp8'", "bf16-mixed"),
+        ("weight_average = 1.0", "weight_average is 1.0", "0.999999"),
+        ("[optimizer]\nname = 'adam'", "optimizer.name is 'adam'", "adamw"),
+        ("[optimizer]\nlearning_rate = '1'", "optimizer.learning_rate is '1', not a number", "number"),
+        ("[optimizer]\nlearning_rate = nan", "optimizer.learning_rate is nan", "number"),
+        ("[augment]\nflip = 2", "augment.flip is 2", "0 to 1"),
+        ("[schedule]\nevery = 0", "schedule.every is 0", "at least 1"),
+        ("epochs = ", "is not TOML", "best"),
     ],
 )
-def test_bad_arguments_are_one_error(
-    arguments: list[str], code: int, message: str, tmp_path: Path, capsys
-) -> None:
-    assert run(["train", "face-parsing", *arguments, "-o", str(tmp_path / "out")]) == code
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+def test_mistakes_are_named(text: str, message: str, hint: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        read_recipe(path)
+    assert message in caught.value.message
+    assert "mine.toml" in caught.value.message
+    assert hint in caught.value.hint
 
 
-def test_resume_without_a_checkpoint(faces: Path, tmp_path: Path, capsys) -> None:
-    assert train(faces, tmp_path / "out", "--resume") == 2
-    assert "nothing to resume" in capsys.readouterr().err
+def test_unknown_names_and_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown recipe 'quik'") as caught:
+        read_recipe("quik")
+    assert "did you mean quick" in caught.value.hint
+    with pytest.raises(UsageError, match="No such file"):
+        read_recipe(tmp_path / "no.toml")
+    (tmp_path / "latin.toml").write_bytes(b"description = '\xe4'")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_recipe(tmp_path / "latin.toml")
+
+
+def test_other_values() -> None:
+    recipe = read_recipe("best")
+    other = recipe.with_values(size=64, learning_rate=0.1)
+    assert (other.size, other.optimizer.learning_rate) == (64, 0.1)
+    assert (other.epochs, other.optimizer.weight_decay) == (recipe.epochs, recipe.optimizer.weight_decay)
+    assert recipe.with_values() == recipe
+    with pytest.raises(UsageError, match="multiple of 32"):
+        recipe.with_values(size=100)
+
+
+@pytest.mark.parametrize("name", ["best", "published", "quick"])
+def test_json_makes_the_same_recipe_again(name: str) -> None:
+    recipe = read_recipe(name)
+    table = {key: value for key, value in recipe.as_json().items() if key != "name"}
+    assert parse_recipe(name, table) == recipe
+
+
+@given(st.text(min_size=1).filter(lambda key: key not in {item.name for item in fields(Recipe)}))
+def test_no_unknown_key_is_accepted(key: str) -> None:
+    with pytest.raises(UsageError, match="unknown key"):
+        parse_recipe("any", {key: 1})

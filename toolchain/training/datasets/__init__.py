@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from toolchain.errors import UsageError
-from toolchain.training.datasets.celebamask import CelebAMask
+from toolchain.training.datasets import celebamask, drawn, folder, helen, lapa
+from toolchain.training.datasets.cached import Cached
+from toolchain.training.datasets.check import check_pairs
 from toolchain.training.datasets.pairs import FacePairs
+from toolchain.training.datasets.schemes import SPLITS, schemes
 
-SPLITS = ("train", "val")
+schemes.add("celebamask", celebamask.open_celebamask)
+schemes.add("helen", helen.Helen)
+schemes.add("lapa", lapa.LaPa)
+schemes.add("folder", folder.MappedFolder)
+schemes.add("drawn", drawn.open_drawn)
+
+__all__ = ["SPLITS", "Cached", "FacePairs", "check_pairs", "open_pairs", "schemes"]
 
 
 def open_pairs(data: str, split: str, size: int) -> FacePairs:
     """The pairs that `data` names.
 
     Args:
-        data: "celebamask:PATH" with the path of the zip file.
-        split: "train" or "val".
+        data: "SCHEME:WHAT". Schemes: "celebamask:PATH" (the zip of index maps, or the official folder of
+            part masks), "helen:PATH" (SmithCVPR2013_dataset_resized), "lapa:PATH", "folder:PATH.toml" (any
+            pictures with index maps and a class mapping), "drawn:COUNT" (drawn faces, no data needed).
+        split: "train" or "val"; "test" where the dataset has one.
         size: side in pixels that pictures and label maps are brought to.
 
     Raises:
-        UsageError: an unknown scheme, or nothing there.
+        UsageError: an unknown scheme or split, or nothing there.
         UnsupportedError: what is there is no such dataset.
     """
-    scheme, colon, path = data.partition(":")
-    if scheme != "celebamask" or not colon:
-        raise UsageError(f"unknown data '{data}'", "write celebamask:PATH with the path of the zip file")
-    return CelebAMask(path, split, size)
+    scheme, colon, what = data.partition(":")
+    if not colon or not what:
+        raise UsageError(
+            f"data '{data}' is not of the form SCHEME:PATH",
+            f"for example celebamask:PATH, or drawn:2000 without any data; schemes are {', '.join(schemes)}",
+        )
+    if size < 1:
+        raise UsageError(f"size {size} is not positive", "use 128 or 256")
+    if split not in SPLITS:
+        raise UsageError(f"unknown split '{split}'", f"splits are {', '.join(SPLITS)}")
+    return schemes.get(scheme)(what, split, size)

@@ -1,39 +1,40 @@
-"""CelebAMask-HQ (arXiv:1907.11922) as pairs of picture and face-parsing label map."""
+"""CelebAMask-HQ (arXiv:1907.11922) as a zip of index maps; the official folder is in `celebamask_parts`."""
 
 from __future__ import annotations
 
+import os
 import zipfile
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.training.datasets.pairs import IGNORE, FacePairs
+from toolchain.training.datasets.celebamask_parts import CLASS_OF_INDEX, TERMS, CelebAMaskParts, to_square
+from toolchain.training.datasets.crop import same_shape
+from toolchain.training.datasets.decode import MAX_FILE_BYTES, decode_index_map, decode_picture
+from toolchain.training.datasets.mapping import numbered
+from toolchain.training.datasets.pairs import FacePairs
+from toolchain.training.datasets.partners import partners
 
-SPLITS = ("train", "val")
-
-# CelebAMask-HQ index -> class of toolchain.models.faces.LABELS. Glasses hide what lies below them, so
-# they are ignored; ears, hair, hat, earring, necklace, neck and cloth are background.
-CLASS_OF_INDEX = (0, 1, 6, IGNORE, 4, 5, 2, 3, 0, 0, 8, 7, 9, 0, 0, 0, 0, 0, 0)
+# What zipfile raises for a member that is cut, changed, encrypted or packed by an unknown method.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
 
 
-def index_lookup() -> np.ndarray:
-    """(256,) uint8 table from CelebAMask-HQ index to class, 254 for an unknown index."""
-    table = np.full(256, 254, dtype=np.uint8)
-    table[: len(CLASS_OF_INDEX)] = CLASS_OF_INDEX
-    return table
+def open_celebamask(path: str, split: str, size: int) -> FacePairs:
+    """The zip of index maps, or the official folder of part masks."""
+    return (CelebAMaskParts if Path(path).is_dir() else CelebAMask)(path, split, size)
 
 
 class CelebAMask(FacePairs):
     """Pairs from a zip of `SPLIT/images/NAME.jpg` and `SPLIT/labels/NAME.png` (index 0-18).
 
-    An item is the picture as uint8 (3, size, size) RGB and the label map as uint8 (size, size), with 255
-    where neither loss nor metric counts.
+    The pictures are face crops already and are not cropped again. Members are read into memory, never
+    extracted.
 
     Args:
         path: the zip file.
-        split: "train" or "val".
+        split: the folder in it: "train" or "val".
         size: side in pixels that pictures (area) and labels (nearest) are resized to.
 
     Raises:
@@ -42,67 +43,71 @@ class CelebAMask(FacePairs):
     """
 
     description = "CelebAMask-HQ subset"
-    terms = (
-        "trained on CelebAMask-HQ, which is for non-commercial research: these weights are for "
-        "research use, and must not be used commercially"
-    )
+    terms = TERMS
 
     def __init__(self, path: Path | str, split: str, size: int) -> None:
         self.path = Path(path)
         self.size = size
+        self.split = split
         self._archive: zipfile.ZipFile | None = None
-        self._lookup = index_lookup()
+        self._owner = 0
+        self._mapping = numbered(CLASS_OF_INDEX)
         if not self.path.is_file():
             raise UsageError(
-                f"no data at '{self.path}'", "give the path of celebamask_hq_256.zip: celebamask:PATH"
+                f"no data at '{self.path}'",
+                "give the path of celebamask_hq_256.zip or of the folder CelebAMask-HQ: celebamask:PATH",
             )
         try:
             with zipfile.ZipFile(self.path) as archive:
-                found = set(archive.namelist())
-        except zipfile.BadZipFile as error:
+                members = archive.namelist()
+        except (zipfile.BadZipFile, OSError) as error:
             raise UnsupportedError(f"'{self.path}' is not a zip file", "download it again") from error
-        self.names = sorted(
-            Path(name).stem
-            for name in found
-            if name.startswith(f"{split}/images/")
-            and name.endswith(".jpg")
-            and f"{split}/labels/{Path(name).stem}.png" in found
+        self.names, self.skipped = partners(
+            _stems(members, f"{split}/images/", ".jpg"), _stems(members, f"{split}/labels/", ".png")
         )
         if not self.names:
+            splits = sorted({name.split("/")[0] for name in members if "/images/" in name})
             raise UsageError(
                 f"'{self.path}' has no pairs {split}/images/*.jpg with {split}/labels/*.png",
-                f"splits are {', '.join(SPLITS)}",
+                f"splits are {', '.join(splits)}" if splits else "",
             )
-        self.split = split
 
     def __getstate__(self) -> dict[str, object]:
-        # An open zip must not be shared between worker processes: each opens its own.
+        # An open zip cannot be sent to a worker process: each opens its own.
         return {**self.__dict__, "_archive": None}
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture (size, size, 3) RGB uint8 and label map (size, size) uint8."""
         name = self.names[index]
-        picture = self._decode(f"{self.split}/images/{name}.jpg", cv2.IMREAD_COLOR)
-        indices = self._decode(f"{self.split}/labels/{name}.png", cv2.IMREAD_GRAYSCALE)
-        if picture.shape[:2] != (self.size, self.size):
-            picture = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        if indices.shape != (self.size, self.size):
-            indices = cv2.resize(indices, (self.size, self.size), interpolation=cv2.INTER_NEAREST)
-        label = self._lookup[indices]
-        if (label == 254).any():
-            raise UnsupportedError(
-                f"label map '{name}' in '{self.path}' has unknown index {int(indices[label == 254][0])}",
-                f"indices are 0 to {len(CLASS_OF_INDEX) - 1}",
-            )
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), label
+        image, labels = f"{self.split}/images/{name}.jpg", f"{self.split}/labels/{name}.png"
+        picture = decode_picture(self._read(image), self._where(image))
+        label = self._mapping.apply(
+            decode_index_map(self._read(labels), self._where(labels)), self._where(labels)
+        )
+        same_shape(picture, label, self._where(image))
+        return to_square(picture, label, self.size)
 
-    def _decode(self, member: str, mode: int) -> np.ndarray:
-        if self._archive is None:
-            self._archive = zipfile.ZipFile(self.path)
+    def _where(self, member: str) -> str:
+        return f"'{member}' in '{self.path}'"
+
+    def _read(self, member: str) -> bytes:
+        # A forked worker that read through its parent's open file would move the parent's position in it.
+        if self._archive is None or self._owner != os.getpid():
+            self._archive, self._owner = zipfile.ZipFile(self.path), os.getpid()
         try:
-            decoded = cv2.imdecode(np.frombuffer(self._archive.read(member), np.uint8), mode)
-        except (zipfile.BadZipFile, cv2.error, OSError) as error:
-            raise UnsupportedError(f"'{member}' in '{self.path}' is damaged: {error}") from error
-        if decoded is None:
-            raise UnsupportedError(f"'{member}' in '{self.path}' is not a picture")
-        return decoded
+            if self._archive.getinfo(member).file_size > MAX_FILE_BYTES:
+                raise UnsupportedError(f"{self._where(member)} is larger than {MAX_FILE_BYTES >> 20} MiB")
+            return self._archive.read(member)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
+            raise UnsupportedError(f"{self._where(member)} is damaged: {error}") from error
+
+
+def _stems(members: list[str], start: str, end: str) -> set[str]:
+    return {PurePosixPath(name).stem for name in members if name.startswith(start) and name.endswith(end)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +15,8 @@ from torch.utils.data import Dataset
 
 # Pixels with this label count neither in the loss nor in a metric.
 IGNORE = 255
+
+Pairs = TypeVar("Pairs", bound="FacePairs")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,9 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]], ABC):
 
     An item is the picture as uint8 (3, size, size) RGB and the label map as uint8 (size, size) with the
     classes of `toolchain.models.faces.LABELS`, 255 where neither loss nor metric counts.
+
+    A dataset that varies its pictures at random does so in `finish`, and draws from torch's generator; what
+    `stored` returns is always the same, so that it can be kept in memory.
 
     Attributes:
         names: of the pairs, sorted; `pair(index)` is the one called `names[index]`.
@@ -54,6 +62,28 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]], ABC):
         Raises:
             UnsupportedError: the pair is damaged; the message names it.
         """
+
+    @property
+    def stored_side(self) -> int:
+        """Side in pixels of what `stored` returns."""
+        return self.size
+
+    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The part of `pair` that is the same every time: picture and label map of `stored_side`."""
+        return self.pair(index)
+
+    def finish(self, picture: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From what `stored` returned to what `pair` returns."""
+        return picture, label
+
+    def without(self: Pairs, damaged: Iterable[Skipped]) -> Pairs:
+        """The same pairs, but those; they are added to `skipped`."""
+        damaged = tuple(damaged)
+        names = {entry.name for entry in damaged}
+        rest = copy.copy(self)
+        rest.names = [name for name in self.names if name not in names]
+        rest.skipped = self.skipped + damaged
+        return rest
 
     def __len__(self) -> int:
         return len(self.names)

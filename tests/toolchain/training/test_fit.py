@@ -1,0 +1,235 @@
+"""`toolchain train` on drawn faces: it learns, it refuses, and its weights and card are usable."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from toolchain.cli import run
+from toolchain.errors import ToolchainError, UsageError
+from toolchain.models.weights_file import load_weights
+from toolchain.models.zoo import zoo
+from toolchain.training.face_parsing import FaceParsing
+from toolchain.training.fit import TrainOptions, train_face_parsing
+from toolchain.training.recipe import read_recipe
+
+
+def train(faces: Path, output: Path, *more: str) -> int:
+    common = [
+        "--size",
+        "64",
+        "--batch-size",
+        "4",
+        "--workers",
+        "0",
+        "--precision",
+        "32",
+        "--accelerator",
+        "cpu",
+    ]
+    return run(["train", "face-parsing", "--data", f"celebamask:{faces}", "-o", str(output), *common, *more])
+
+
+@pytest.mark.slow
+def test_training_writes_weights_and_card(faces: Path, tmp_path: Path, capsys) -> None:
+    assert train(faces, tmp_path, "--epochs", "2", "--json") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card == json.loads((tmp_path / "mobile-hourglass.json").read_text())
+    assert card["parameters"] == 58_650
+    assert set(card["figures"]["per_class_f1"]) == set(zoo().get("mobile-hourglass").spec.labels)
+    assert "research" in card["terms"]
+    ranges = card["calibration"]["ranges"]
+    assert ranges["image"][0] >= -1
+    assert ranges["image"][1] <= 1
+    assert ranges["previous"][0] == 0
+    assert 0.1 <= ranges["previous"][1] <= 1 + 1e-6
+    assert "logits" in ranges
+    # ReLU6 outputs end at 6.
+    assert any(high <= 6 and low == 0 for low, high in ranges.values())
+    network = zoo().get("mobile-hourglass").build()
+    load_weights(network, tmp_path / "mobile-hourglass.safetensors")
+    check_log(tmp_path / "log" / "version_0" / "metrics.csv")
+    check_samples(tmp_path / "samples" / "epoch-0002.png")
+    recipe = read_recipe("best").with_values(size=64, epochs=2, batch_size=4, precision="32")
+    assert card["recipe"] == recipe.as_json()
+    assert card["training"]["steps"] == 4
+    assert card["training"]["images_per_second"] > 0
+    assert 0 <= card["training"]["data_wait_share"] <= 1
+    assert card["training"]["best_epoch"] in (1, 2)
+
+
+def check_log(path: Path) -> None:
+    """Two epochs, each with its losses, figures and speed."""
+    rows = list(csv.DictReader(path.open()))
+    losses = [float(row["train_loss"]) for row in rows if row["train_loss"]]
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
+    for row in rows:
+        if row["train_loss"]:
+            terms = float(row["train_cross_entropy"]) + float(row["train_dice"])
+            assert float(row["train_loss"]) == pytest.approx(terms, rel=1e-4)
+            assert float(row["images_per_second"]) > 0
+    assert len([row for row in rows if row["overall_f1"]]) == 2
+
+
+def check_samples(path: Path) -> None:
+    """Four rows of picture, truth and answer; truth is drawn over the picture."""
+    sheet = cv2.imread(str(path))
+    assert sheet.shape == (4 * 64, 3 * 64, 3)
+    picture, truth = sheet[:, :64].astype(int), sheet[:, 64:128].astype(int)
+    changed = np.abs(picture - truth).max(2) > 16
+    assert 0.1 < changed.mean() < 0.6
+
+
+@pytest.mark.slow
+def test_finished_training_goes_on_for_more_epochs(faces: Path, tmp_path: Path) -> None:
+    assert train(faces, tmp_path, "--epochs", "1") == 0
+    first = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert train(faces, tmp_path, "--epochs", "2", "--resume") == 0
+    second = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert second["global_step"] == 2 * first["global_step"]
+    assert json.loads((tmp_path / "mobile-hourglass.json").read_text())["training"]["steps"] == 4
+
+
+@pytest.mark.slow
+def test_training_starts_from_given_weights(faces: Path, tmp_path: Path) -> None:
+    assert train(faces, tmp_path / "a", "--epochs", "1") == 0
+    weights = tmp_path / "a" / "mobile-hourglass.safetensors"
+    more = ("--epochs", "1", "--weights", str(weights), "--learning-rate", "0")
+    assert train(faces, tmp_path / "b", *more) == 0
+    before, after = load_file(weights), load_file(tmp_path / "b" / "mobile-hourglass.safetensors")
+    assert torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--data", "celebamask:nowhere.zip"], 2, "nowhere.zip"),
+        (["--data", "imagenet:x"], 2, "unknown data"),
+        (["--data", "drawn:8", "--recipe", "bets"], 2, "did you mean best"),
+        (["--data", "drawn:8", "--epochs", "0"], 2, "epochs is 0"),
+        (["--data", "drawn:8", "--teacher", "unet"], 2, "no weights ship with the teacher"),
+        (["--data", "drawn:8", "--teacher", "lenet"], 2, "other classes"),
+        (["--data", "drawn:8", "--seed", "-1"], 2, "--seed"),
+        (["--data", "celebamask:nowhere.zip", "--model", "lenet"], 2, "no face parser"),
+        (["--data", "celebamask:nowhere.zip", "--size", "100"], 2, "multiple of 32"),
+        (["--data", "celebamask:nowhere.zip", "--model", "mobile-hourglas"], 2, "did you mean"),
+    ],
+)
+def test_bad_arguments_are_one_error(
+    arguments: list[str], code: int, message: str, tmp_path: Path, capsys
+) -> None:
+    assert run(["train", "face-parsing", *arguments, "-o", str(tmp_path / "out")]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_without_a_checkpoint(faces: Path, tmp_path: Path, capsys) -> None:
+    assert train(faces, tmp_path / "out", "--resume") == 2
+    assert "nothing to resume" in capsys.readouterr().err
+
+
+def fit(faces: Path, output: Path, **more) -> dict:
+    recipe = read_recipe("quick").with_values(size=32, epochs=1, batch_size=4)
+    values = {"model": "mobile-hourglass", "recipe": recipe, "workers": 0, "trainer": {"accelerator": "cpu"}}
+    return train_face_parsing(TrainOptions(f"celebamask:{faces}", output=output, **{**values, **more}))
+
+
+def test_a_training_is_not_written_over(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"weeks of work")
+    with pytest.raises(UsageError, match="holds a training already"):
+        fit(faces, tmp_path)
+    assert (tmp_path / "last.ckpt").read_bytes() == b"weeks of work"
+
+
+def test_loss_that_is_no_number_names_the_step_and_keeps_the_checkpoint(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = FaceParsing.forward
+    calls = 0
+
+    def diverge(self, image, previous):
+        nonlocal calls
+        calls += 1
+        return forward(self, image, previous) * (float("nan") if calls == 2 else 1.0)
+
+    monkeypatch.setattr(FaceParsing, "forward", diverge)
+    with pytest.raises(ToolchainError, match=r"no finite number .*epoch 1, step 2 of 2") as caught:
+        fit(faces, tmp_path, checkpoint_seconds=0.0)
+    assert "last.ckpt" in caught.value.hint
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in state["state_dict"].values())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(faces: Path, tmp_path: Path) -> None:
+    base = read_recipe("quick").with_values(size=32, epochs=1, batch_size=4, learning_rate=0.0)
+    recipe = replace(
+        base, optimizer=replace(base.optimizer, learning_rate=100.0, clip=0.0), weight_average=0.0
+    )
+
+    def poison(network: torch.nn.Module) -> torch.nn.Module:
+        # The loss of the first step is finite, what the optimizer makes of the weights is not.
+        network.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+        return network
+
+    with pytest.raises(ToolchainError, match=r"'head.weight' is no finite number in epoch 1, step 1 of 2"):
+        fit(faces, tmp_path, recipe=recipe, prepare=poison, checkpoint_seconds=0.0)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 0
+
+
+def interrupt(self, image, previous):
+    raise KeyboardInterrupt
+
+
+def test_interrupted_training_exits_as_the_command_line_does(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(FaceParsing, "forward", interrupt)
+    assert train(faces, tmp_path, "--epochs", "1") == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert capsys.readouterr().err.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("model", ["mobile-hourglass", "unet", "segnet"])
+def test_every_kind_of_network_is_trained(
+    model: str, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One input or two; a single step changes the weights and the running statistics."""
+    monkeypatch.setattr("toolchain.training.fit.calibration", lambda *_: {})
+    before = {name: tensor.clone() for name, tensor in seeded(model).items()}
+    fit(faces, tmp_path, model=model, limit=1)
+    after = load_file(tmp_path / f"{model}.safetensors")
+    assert after.keys() == before.keys()
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(moved) == len(before)
+
+
+def seeded(model: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return zoo().get(model).build().state_dict()
+
+
+def test_a_teacher_is_learnt_from(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchain.training.fit.calibration", lambda *_: {})
+    quick = read_recipe("quick").with_values(size=32, epochs=4, batch_size=4, learning_rate=1e-2)
+    recipe = replace(quick, loss=replace(quick.loss, distillation=1.0))
+    card = fit(faces, tmp_path, recipe=recipe, teacher="mobile-hourglass", weights=None)
+    assert card["teacher"] == "mobile-hourglass"
+    rows = list(csv.DictReader((tmp_path / "log" / "version_0" / "metrics.csv").open()))
+    taught = [float(row["train_distillation"]) for row in rows if row["train_distillation"]]
+    assert len(taught) == 4
+    assert taught[-1] < 0.8 * taught[0]
+    # The teacher is no part of what is kept.
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in state} == {"network", "parser"}

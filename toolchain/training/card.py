@@ -1,0 +1,83 @@
+"""The card of trained weights: what they are, how good they are, and how to make them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from toolchain.spec import ModelSpec
+from toolchain.training.checkpoints import write_atomically
+from toolchain.training.datasets import open_pairs
+from toolchain.training.datasets.pairs import FacePairs
+from toolchain.training.metrics import FaceF1
+from toolchain.training.progress import Totals
+from toolchain.training.ranges import measure_ranges
+from toolchain.training.teacher import NormalizedParser
+
+CALIBRATION_PICTURES = 64
+
+
+@torch.no_grad()
+def figures(network: nn.Module, spec: ModelSpec, pairs: FacePairs, batch_size: int) -> dict[str, Any]:
+    """F1 figures in percent, in float32 with an empty previous mask.
+
+    Args:
+        network: the trained network, on the CPU.
+        spec: its contract.
+        pairs: validation pairs.
+        batch_size: pictures that are run at once.
+    """
+    parser = NormalizedParser(network, spec).eval()
+    metric = FaceF1(len(spec.labels))
+    for start in range(0, len(pairs), batch_size):
+        batch = [pairs[index] for index in range(start, min(start + batch_size, len(pairs)))]
+        image, label = (torch.stack(tensors) for tensors in zip(*batch, strict=True))
+        empty = torch.zeros(len(image), len(spec.labels), *image.shape[2:])
+        metric.update(parser(image.float(), empty).argmax(1), label.long())
+    scores = metric.scores()
+    return {
+        "protocol": f"{len(pairs)} validation pairs, {pairs.size} px, float32, no previous mask",
+        "overall_f1": round(scores.overall, 2),
+        "strict_f1": round(scores.strict, 2),
+        "micro_f1_with_skin": round(scores.micro_with_skin, 2),
+        "per_class_f1": dict(zip(spec.labels, (round(f, 2) for f in scores.per_class), strict=True)),
+    }
+
+
+def training_figures(total: Totals, best_epoch: int) -> dict[str, Any]:
+    """How long the training took and how fast it was, over all its parts where it was interrupted."""
+    return {
+        "steps": total.steps,
+        "hours": round(total.seconds / 3600, 3),
+        "images_per_second": round(total.images_per_second, 1),
+        "data_wait_share": round(total.data_wait, 3),
+        "best_epoch": best_epoch + 1,
+    }
+
+
+def calibration(data: str, network: nn.Module, spec: ModelSpec) -> dict[str, Any]:
+    """Ranges on training pictures at the size of the contract, whatever size was trained on."""
+    pictures = open_pairs(data, "train", spec.inputs[0].shape[-1])
+    count = min(CALIBRATION_PICTURES, len(pictures))
+    indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
+    ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))
+    return {
+        "method": "minmax",
+        "pictures": count,
+        "split": "train",
+        "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
+    }
+
+
+def write_weights(folder: Path, name: str, network: nn.Module, card: dict[str, Any]) -> None:
+    """Write `NAME.safetensors`, and then its card `NAME.json`."""
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    content = save(state, metadata={"terms": card["terms"]})
+    write_atomically(folder / f"{name}.safetensors", lambda file: file.write(content))
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / f"{name}.json", lambda file: file.write(text.encode()))

@@ -1,0 +1,247 @@
+"""Training of face parsers: what runs behind `toolchain train face-parsing`."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from toolchain.errors import UsageError
+from toolchain.models.weights_file import load_weights
+from toolchain.models.zoo import ModelEntry, zoo
+from toolchain.spec import SEGMENTATION
+from toolchain.training.allocator import keep_freed_memory
+from toolchain.training.card import calibration, figures, training_figures, write_weights
+from toolchain.training.checkpoints import BEST, LAST, Checkpoints, check_resumable
+from toolchain.training.datasets import open_pairs
+from toolchain.training.datasets.pairs import FacePairs
+from toolchain.training.face_parsing import FaceParsing
+from toolchain.training.loading import EpochSampler, make_loader
+from toolchain.training.pictures import SamplePictures
+from toolchain.training.progress import Progress, Report, speed_text
+from toolchain.training.recipe import Recipe
+from toolchain.training.teacher import load_teacher
+from toolchain.training.weight_average import WeightAverage
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What one training run is made of.
+
+    Attributes:
+        data: what `open_pairs` takes, as "celebamask:PATH".
+        model: zoo name of a face parser.
+        output: folder for checkpoints, log, sample pictures, weights and card.
+        recipe: how to train.
+        seed: seed of every random generator, 0 to 2^32 - 1.
+        weights: state dict to start from, None for random weights.
+        teacher: "NAME" or "NAME:PATH" of a face parser to learn from, None for none.
+        resume: go on from the last checkpoint in `output`.
+        workers: processes that decode pictures.
+        limit: use only so many training batches an epoch, None for all.
+        checkpoint_seconds: between two checkpoints within an epoch.
+        samples_every: epochs between two sheets of sample pictures.
+        trainer: further keyword arguments of Lightning's Trainer (accelerator, devices, strategy, ...).
+        prepare: makes of the network what is run while training and shares its parameters (quantization-aware
+            training); None for the network itself.
+        progress: show a progress bar.
+        report: takes lines about the progress.
+        command: the command line, for the card.
+    """
+
+    data: str
+    model: str
+    output: Path
+    recipe: Recipe
+    seed: int = 0
+    weights: Path | None = None
+    teacher: str | None = None
+    resume: bool = False
+    workers: int = 1
+    limit: int | None = None
+    checkpoint_seconds: float = 300.0
+    samples_every: int = 5
+    trainer: dict[str, Any] = field(default_factory=dict)
+    prepare: Callable[[nn.Module], nn.Module] | None = None
+    progress: bool = False
+    report: Report | None = None
+    command: str = ""
+
+
+def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
+    """Train, and write `MODEL.safetensors` with its card `MODEL.json` into the output folder.
+
+    Returns:
+        The card. Its figures belong to the weights with the best overall F1. None in every process of a
+        distributed training but the first.
+
+    Raises:
+        UsageError: unknown or unfit model, data, weights or teacher; nothing to resume, or another run.
+        ToolchainError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
+    """
+    entry, recipe = _face_parser(options.model), options.recipe
+    train = open_pairs(options.data, "train", recipe.size)
+    validation = open_pairs(options.data, "val", recipe.size)
+    run = _identity(options, len(train))
+    check_resumable(options.output, run, options.resume)
+    _report_skipped(options, train, validation)
+    keep_freed_memory()
+    lightning.seed_everything(options.seed, workers=True, verbose=False)
+    module = _module(options, entry)
+
+    loader = make_loader(train, recipe.batch_size, options.workers, options.seed)
+    assert isinstance(loader.sampler, EpochSampler)
+    average = WeightAverage(recipe.weight_average) if recipe.weight_average else None
+    checkpoints = Checkpoints(options.output, loader.sampler, run, average, options.checkpoint_seconds)
+    progress = Progress(loader, options.report)
+    samples = SamplePictures(options.output, validation, entry.spec.palette, options.samples_every)
+    with _quiet(), _interruptible():
+        trainer = _trainer(options, [progress, samples, *([average] if average else []), checkpoints])
+        trainer.fit(
+            module,
+            loader,
+            make_loader(validation, recipe.batch_size, options.workers, seed=None),
+            ckpt_path=str(options.output / LAST) if options.resume else None,
+            weights_only=True,
+        )
+
+    if not trainer.is_global_zero:
+        return None
+    network = module.network.cpu()
+    load_weights(network, options.output / BEST)
+    card = _card(options, entry, network, validation)
+    card["training"] = training_figures(progress.total, checkpoints.best_epoch)
+    write_weights(options.output, options.model, network, card)
+    _report(options, f"trained for {progress.total.seconds / 3600:.2f} h: {speed_text(progress.total)}")
+    return card
+
+
+def _module(options: TrainOptions, entry: ModelEntry) -> FaceParsing:
+    network = entry.build()
+    if options.weights is not None:
+        load_weights(network, options.weights)
+    teacher = load_teacher(options.teacher, entry.spec.labels) if options.teacher else None
+    computed = options.prepare(network) if options.prepare else None
+    return FaceParsing(network, entry.spec, options.recipe, options.seed, teacher, computed)
+
+
+def _card(
+    options: TrainOptions, entry: ModelEntry, network: nn.Module, validation: FacePairs
+) -> dict[str, Any]:
+    recipe = options.recipe
+    return {
+        "model": options.model,
+        "data": f"{validation.description}, {options.data.partition(':')[0]}",
+        "terms": validation.terms,
+        "command": options.command,
+        "seed": options.seed,
+        "epochs": recipe.epochs,
+        "size": recipe.size,
+        "recipe": recipe.as_json(),
+        "teacher": options.teacher,
+        "started_from": options.weights.name if options.weights else None,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "figures": figures(network, entry.spec, validation, recipe.batch_size),
+        "calibration": calibration(options.data, network, entry.spec),
+    }
+
+
+def _report(options: TrainOptions, line: str) -> None:
+    if options.report is not None:
+        rank_zero_only(options.report)(line)
+
+
+def _report_skipped(options: TrainOptions, *splits: FacePairs) -> None:
+    for pair in (pair for pairs in splits for pair in pairs.skipped):
+        _report(options, f"skipped '{pair.name}': {pair.reason}")
+
+
+def _face_parser(name: str) -> ModelEntry:
+    entry = zoo().get(name)
+    if entry.spec.task != SEGMENTATION:
+        raise UsageError(f"'{name}' is no face parser", "`toolchain models` lists them")
+    return entry
+
+
+def _identity(options: TrainOptions, pairs: int) -> dict[str, Any]:
+    """What must not change when a run is resumed; the data may have moved to another place."""
+    return {
+        "model": options.model,
+        "pairs": pairs,
+        "seed": options.seed,
+        "limit": options.limit,
+        "teacher": options.teacher,
+        "recipe": options.recipe.as_json(),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice away; its errors come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt: Lightning exits with status 1, and ignores the signal then."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
+
+
+def _trainer(options: TrainOptions, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    if options.progress:
+        callbacks = [RichProgressBar(), *callbacks]
+    recipe = options.recipe
+    defaults: dict[str, Any] = {
+        "max_epochs": recipe.epochs,
+        "precision": recipe.precision,
+        "gradient_clip_val": recipe.optimizer.clip or None,
+        "logger": _loggers(options),
+        "callbacks": callbacks,
+        "enable_progress_bar": options.progress,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 20,
+        "default_root_dir": options.output,
+        # The sampler gives every process its share.
+        "use_distributed_sampler": False,
+    }
+    if options.limit is not None:
+        defaults["limit_train_batches"] = options.limit
+    return lightning.Trainer(**{**defaults, **options.trainer})
+
+
+def _loggers(options: TrainOptions) -> list[Logger]:
+    """CSV, and TensorBoard where it is installed; each run, a resumed one too, gets a folder of its own."""
+    csv = CSVLogger(options.output, name="log", flush_logs_every_n_steps=1)
+    if not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        _report(options, "TensorBoard is not installed: the log is written as CSV only")
+        return [csv]
+    return [csv, TensorBoardLogger(options.output, name="tensorboard")]
