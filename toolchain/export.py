@@ -76,8 +76,8 @@ def export(
         ios: oldest iOS that must run the Core ML files; None for the oldest that can.
         method: how ranges are read off calibration data: "minmax", "percentile", "entropy" or "mse".
         refine: fit the weights of integer files to the calibration data, layer by layer: minutes.
-        max_drop: points of label agreement that an integer file may lose; the fewest layers that it takes are
-            left in float.
+        max_drop: points of the task's metric (where the data has labels, else of label agreement) that an
+            integer file may lose; the fewest layers that it takes are left in float.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
         allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all.
         head: "softmax" or "argmax" over the classes of the first output, inside the files; None for neither.

@@ -32,7 +32,8 @@ class ExportOptions:
         ios: oldest iOS that must run the Core ML files; None for the oldest that can.
         method: how ranges are read off calibration data: "minmax", "percentile", "entropy" or "mse".
         refine: fit the weights of integer files to the calibration data, layer by layer.
-        max_drop: points of label agreement that an integer file may lose; None for no such gate.
+        max_drop: points of the task's metric (where the data has labels, else of label agreement) that an
+            integer file may lose; None for no such gate.
         io: "float", "int8" or "uint8", type of inputs and outputs of an int8 .tflite file.
         allow_float: names of nodes or operators of an int8 file that may stay float; "auto" accepts all, and
             measures which others are faster as floats.

@@ -63,7 +63,9 @@ def export(
     ] = False,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Points of label agreement that int8 may lose; layers stay float for it."),
+        typer.Option(
+            min=0.0, help="Points of metric or agreement that int8 may lose; layers stay float for it."
+        ),
     ] = None,
     io: Annotated[
         str, typer.Option(help="float, int8 or uint8: inputs and outputs of an int8 .tflite file.")

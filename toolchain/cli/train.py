@@ -25,8 +25,11 @@ def train(
     task: Annotated[Task, typer.Argument(help="What to train for.")],
     data: Annotated[str, typer.Option(help="What to train on: celebamask:PATH of the zip file.")],
     recipe: Annotated[
-        str, typer.Option(help="best, published, quick, or the path of a .toml file.")
-    ] = "best",
+        str | None,
+        typer.Option(
+            help="best, published, quick, qat, or the path of a .toml file; default best, with --qat: qat."
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="Zoo name of the network.")] = "mobile-hourglass",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; default runs/TASK/MODEL.")
@@ -41,6 +44,12 @@ def train(
     teacher: Annotated[
         str | None, typer.Option(help="NAME or NAME:WEIGHTS of a trained network to learn from.")
     ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option(
+            "--qat", help="Fine-tune with fake quantization, from --weights or those that ship; for int8."
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
     ] = False,
@@ -67,7 +76,7 @@ def train(
         raise MissingDependencyError(
             f"training needs the package '{error.name}'", 'pip install "mobile-toolchain[train]"'
         ) from error
-    values = read_recipe(recipe).with_values(
+    values = read_recipe(recipe or ("qat" if qat else "best")).with_values(
         size=size, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision
     )
     trainer: dict[str, Any] = {
@@ -84,6 +93,7 @@ def train(
         seed=seed,
         weights=weights,
         teacher=teacher,
+        qat=qat,
         resume=resume,
         workers=workers,
         limit=limit,
@@ -101,7 +111,8 @@ def train(
         show_json(card)
         return
     say(f"wrote {options.output / model}.safetensors and its card")
-    for name, value in card["figures"].items():
-        say(f"  {name}: {value}")
+    for title in ("figures", "figures_rounded"):
+        for name, value in card.get(title, {}).items():
+            say(f"  {name}: {value}")
     if card["terms"]:
         note(card["terms"])

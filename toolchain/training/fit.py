@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,6 @@ import lightning
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
 from toolchain.errors import UsageError
 from toolchain.models.weights_file import load_weights
@@ -31,6 +30,7 @@ from toolchain.training.face_parsing import FaceParsing
 from toolchain.training.loading import EpochSampler, make_loader
 from toolchain.training.pictures import SamplePictures
 from toolchain.training.progress import Progress, Report, speed_text
+from toolchain.training.qat import fake_quantized
 from toolchain.training.recipe import Recipe
 from toolchain.training.teacher import load_teacher
 from toolchain.training.weight_average import WeightAverage
@@ -54,8 +54,7 @@ class TrainOptions:
         checkpoint_seconds: between two checkpoints within an epoch.
         samples_every: epochs between two sheets of sample pictures.
         trainer: further keyword arguments of Lightning's Trainer (accelerator, devices, strategy, ...).
-        prepare: makes of the network what is run while training and shares its parameters (quantization-aware
-            training); None for the network itself.
+        qat: train what computes as the int8 file will, starting from trained weights.
         progress: show a progress bar.
         report: takes lines about the progress.
         command: the command line, for the card.
@@ -74,7 +73,7 @@ class TrainOptions:
     checkpoint_seconds: float = 300.0
     samples_every: int = 5
     trainer: dict[str, Any] = field(default_factory=dict)
-    prepare: Callable[[nn.Module], nn.Module] | None = None
+    qat: bool = False
     progress: bool = False
     report: Report | None = None
     command: str = ""
@@ -119,9 +118,9 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
 
     if not trainer.is_global_zero:
         return None
-    network = module.network.cpu()
+    network = module.cpu().network
     load_weights(network, options.output / BEST)
-    card = _card(options, entry, network, validation)
+    card = _card(options, entry, module, validation)
     card["training"] = training_figures(progress.total, checkpoints.best_epoch)
     write_weights(options.output, options.model, network, card)
     _report(options, f"trained for {progress.total.seconds / 3600:.2f} h: {speed_text(progress.total)}")
@@ -130,17 +129,19 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
 
 def _module(options: TrainOptions, entry: ModelEntry) -> FaceParsing:
     network = entry.build()
-    if options.weights is not None:
-        load_weights(network, options.weights)
+    start = _starting_weights(options, entry)
+    if start is not None:
+        load_weights(network, start)
     teacher = load_teacher(options.teacher, entry.spec.labels) if options.teacher else None
-    computed = options.prepare(network) if options.prepare else None
+    computed = fake_quantized(network) if options.qat else None
     return FaceParsing(network, entry.spec, options.recipe, options.seed, teacher, computed)
 
 
 def _card(
-    options: TrainOptions, entry: ModelEntry, network: nn.Module, validation: FacePairs
+    options: TrainOptions, entry: ModelEntry, module: FaceParsing, validation: FacePairs
 ) -> dict[str, Any]:
-    recipe = options.recipe
+    recipe, network = options.recipe, module.network
+    start = _starting_weights(options, entry)
     return {
         "model": options.model,
         "data": f"{validation.description}, {options.data.partition(':')[0]}",
@@ -151,9 +152,10 @@ def _card(
         "size": recipe.size,
         "recipe": recipe.as_json(),
         "teacher": options.teacher,
-        "started_from": options.weights.name if options.weights else None,
+        "started_from": start.name if start else None,
         "parameters": sum(p.numel() for p in network.parameters()),
         "figures": figures(network, entry.spec, validation, recipe.batch_size),
+        **(_rounded_figures(module, entry, validation) if options.qat else {}),
         "calibration": calibration(options.data, network, entry.spec),
     }
 
@@ -166,6 +168,28 @@ def _report(options: TrainOptions, line: str) -> None:
 def _report_skipped(options: TrainOptions, *splits: FacePairs) -> None:
     for pair in (pair for pairs in splits for pair in pairs.skipped):
         _report(options, f"skipped '{pair.name}': {pair.reason}")
+
+
+def _starting_weights(options: TrainOptions, entry: ModelEntry) -> Path | None:
+    """Where training starts; quantization-aware training starts from trained weights in any case.
+
+    Raises:
+        UsageError: there are none to start from.
+    """
+    if options.weights is not None or not options.qat:
+        return options.weights
+    if entry.weights is None:
+        raise UsageError(
+            f"--qat fine-tunes a trained network, and no weights ship with '{options.model}'",
+            "train it without --qat, then give what that wrote with --weights",
+        )
+    return entry.weights
+
+
+def _rounded_figures(module: FaceParsing, entry: ModelEntry, validation: FacePairs) -> dict[str, Any]:
+    """The same figures with the roundings of the int8 file."""
+    found = figures(module.parser.network, entry.spec, validation, module.recipe.batch_size)
+    return {"figures_rounded": found | {"protocol": f"{found['protocol']}, rounded as int8"}}
 
 
 def _face_parser(name: str) -> ModelEntry:
@@ -183,6 +207,7 @@ def _identity(options: TrainOptions, pairs: int) -> dict[str, Any]:
         "seed": options.seed,
         "limit": options.limit,
         "teacher": options.teacher,
+        "qat": options.qat,
         "recipe": options.recipe.as_json(),
     }
 

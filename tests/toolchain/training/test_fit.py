@@ -171,7 +171,9 @@ def test_loss_that_is_no_number_names_the_step_and_keeps_the_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in state["state_dict"].values())
 
 
-def test_weights_that_are_no_numbers_are_not_saved(faces: Path, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_not_saved(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = read_recipe("quick").with_values(size=32, epochs=1, batch_size=4, learning_rate=0.0)
     recipe = replace(
         base, optimizer=replace(base.optimizer, learning_rate=100.0, clip=0.0), weight_average=0.0
@@ -182,8 +184,9 @@ def test_weights_that_are_no_numbers_are_not_saved(faces: Path, tmp_path: Path) 
         network.head.weight.register_hook(lambda gradient: gradient * float("inf"))
         return network
 
+    monkeypatch.setattr("toolchain.training.fit.fake_quantized", poison)
     with pytest.raises(ToolchainError, match=r"'head.weight' is no finite number in epoch 1, step 1 of 2"):
-        fit(faces, tmp_path, recipe=recipe, prepare=poison, checkpoint_seconds=0.0)
+        fit(faces, tmp_path, recipe=recipe, qat=True, checkpoint_seconds=0.0)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 0
 
 
@@ -233,3 +236,23 @@ def test_a_teacher_is_learnt_from(faces: Path, tmp_path: Path, monkeypatch: pyte
     # The teacher is no part of what is kept.
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert {name.split(".")[0] for name in state} == {"network", "parser"}
+
+
+@pytest.mark.slow
+def test_quantization_aware_training_exports_through_the_same_pairs(
+    faces: Path, tmp_path: Path, capsys
+) -> None:
+    assert train(faces, tmp_path, "--qat", "--epochs", "1", "--json") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["recipe"]["name"] == "qat"
+    assert card["started_from"] == "mobile-hourglass.safetensors"
+    assert card["figures_rounded"]["protocol"].endswith("rounded as int8")
+    weights = str(tmp_path / "mobile-hourglass.safetensors")
+    options = ["-f", "tflite", "-p", "int8", "--weights", weights, "-o", str(tmp_path / "build"), "--json"]
+    assert run(["export", "mobile-hourglass", *options]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["parity"]["agreement"] > 0.99
+
+
+def test_there_must_be_weights_to_fine_tune(faces: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no weights ship with 'unet'"):
+        fit(faces, tmp_path, model="unet", qat=True)
