@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from toolchain.errors import UnsupportedError
@@ -126,20 +127,17 @@ class RoundedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the convolution."""
-        made, weight = self.convolution, self.convolution.weight.float()
-        transposed = isinstance(made, nn.ConvTranspose2d)
-        axis = 1 if transposed else 0
-        bias = made.bias
+        made, weight, bias = self.convolution, self.convolution.weight.float(), self.convolution.bias
+        shift = None
+        axis = 1 if isinstance(made, nn.ConvTranspose2d) else 0
         if self.norm is not None:
             factor, shift = _folded(self.norm)
             weight = weight * factor.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
-            bias = shift if bias is None else bias * factor + shift
-        weight = rounded_weights(weight, axis)
-        if isinstance(made, nn.ConvTranspose2d):
-            return functional.conv_transpose2d(
-                x, weight, bias, made.stride, made.padding, made.output_padding, made.groups, made.dilation
-            )
-        return functional.conv2d(x, weight, bias, made.stride, made.padding, made.dilation, made.groups)
+            if bias is not None:
+                bias, shift = bias * factor + shift, None
+        changed = {"weight": rounded_weights(weight, axis)} | ({} if bias is None else {"bias": bias})
+        result = functional_call(made, changed, (x,))
+        return result if shift is None else result + shift.reshape(1, -1, 1, 1)
 
 
 class RoundedLinear(nn.Module):
@@ -202,9 +200,9 @@ def _round_weights(traced: fx.GraphModule, modules: dict[str, nn.Module]) -> Non
         if isinstance(layer, nn.Linear):
             _replace(traced, modules, node, RoundedLinear(layer))
         elif isinstance(layer, CONVOLUTIONS):
-            after = next(iter(node.users), None)
-            norm = _module_of(after, modules) if len(node.users) == 1 and after is not None else None
-            if not isinstance(norm, nn.BatchNorm2d):
+            after = next(iter(node.users)) if len(node.users) == 1 else None
+            norm = _module_of(after, modules)
+            if after is None or not isinstance(norm, nn.BatchNorm2d):
                 _replace(traced, modules, node, RoundedConvolution(layer, None))
                 continue
             if norm.running_mean is None:
@@ -236,7 +234,9 @@ def _round_activations(traced: fx.GraphModule, modules: dict[str, nn.Module]) ->
         for number, node in enumerate(nodes):
             with traced.graph.inserting_after(node):
                 made = traced.graph.call_module(name, (node, number))
-            node.replace_all_uses_with(made, lambda user, made=made: user is not made)
+            for user in list(node.users):
+                if user is not made:
+                    user.replace_input_with(node, made)
 
 
 def _scale_groups(nodes: Iterable[fx.Node], modules: dict[str, nn.Module]) -> dict[fx.Node, fx.Node]:
