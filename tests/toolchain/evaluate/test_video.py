@@ -197,11 +197,19 @@ def test_a_mask_that_is_never_given_up(networks: str, clips: Path) -> None:
     assert "> 10, worst > 10" in clip_table(made, made.judgements[0]).rows[0]
 
 
-def test_a_file_does_as_its_network(networks: str, clips: Path, tmp_path: Path) -> None:
-    [artifact] = toolchain.export(f"{networks}:blinking", formats=["tflite"], output=tmp_path)
+@pytest.mark.parametrize(
+    ("format_", "head"),
+    [("tflite", None), ("tflite", "argmax"), ("onnx", "softmax"), ("coreml", None)],
+)
+def test_a_file_does_as_its_network(
+    format_: str, head: str | None, networks: str, clips: Path, tmp_path: Path
+) -> None:
+    [artifact] = toolchain.export(
+        f"{networks}:blinking", formats=[format_], precisions=["fp32"], head=head, output=tmp_path
+    )
     made = evaluate_clips([artifact.path, f"{networks}:blinking"], clips, limit=14, whole=True, threads=1)
     file, network = made.as_json()["artifacts"]
-    assert (file["format"], network["format"]) == ("tflite", "torch")
+    assert (file["format"], network["format"]) == (format_, "torch")
     assert file["flicker"] == network["flicker"]
     assert file["cuts"] == network["cuts"]
     assert file["flicker"]["pairs"] == 2 * 13
