@@ -1,16 +1,14 @@
-"""Labelled pictures of the two small classifiers: MNIST (idx files) and CIFAR-10 (JPEG files in a zip)."""
+"""Labelled pictures of handwritten digits: MNIST, as it is distributed."""
 
 from __future__ import annotations
 
 import gzip
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.models.vgg import LABELS as CIFAR_LABELS
 
 TRAIN, TEST = "train", "test"
 IDX_PREFIX = {TRAIN: "train", TEST: "t10k"}
@@ -22,7 +20,7 @@ class Pictures:
     """Labelled pictures.
 
     Attributes:
-        pixels: (N, channels, H, W) uint8, grey or RGB.
+        pixels: (N, 1, H, W) uint8, grey.
         labels: (N,) int64.
     """
 
@@ -63,35 +61,3 @@ def _idx(path: Path, rank: int) -> np.ndarray:
     if len(content) != start + sizes.prod():
         raise UnsupportedError(f"'{path}' is cut off: {len(content)} bytes for {sizes.tolist()}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
-
-
-def cifar10_jpeg(path: Path, split: str) -> Pictures:
-    """CIFAR-10 from a zip of `SPLIT/CLASS/NNNN.jpg`; pixels are (N, 3, 32, 32) RGB, sorted by name.
-
-    JPEG is lossy: accuracy measured on these pictures is not comparable with published figures.
-
-    Raises:
-        UsageError: no such file.
-        UnsupportedError: not a zip of such pictures.
-    """
-    import cv2
-
-    if not path.is_file():
-        raise UsageError(f"no file '{path}'", "give the zip of CIFAR-10's JPEG files")
-    pixels, labels = [], []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                parts = name.split("/")
-                if len(parts) != 3 or parts[0] != split or not name.endswith(".jpg"):
-                    continue
-                decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
-                if decoded is None or parts[1] not in CIFAR_LABELS:
-                    raise UnsupportedError(f"'{name}' in '{path}' is no picture of CIFAR-10")
-                pixels.append(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).transpose(2, 0, 1))
-                labels.append(CIFAR_LABELS.index(parts[1]))
-    except zipfile.BadZipFile as error:
-        raise UnsupportedError(f"'{path}' is no zip file") from error
-    if not pixels:
-        raise UnsupportedError(f"'{path}' has no pictures '{split}/CLASS/NNNN.jpg'")
-    return Pictures(np.stack(pixels), np.array(labels, np.int64))

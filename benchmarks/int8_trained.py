@@ -3,10 +3,11 @@
     python -P -m toolchain.benchmarks.int8_trained --data DATA --folder FOLDER
         --peer-python PEER/bin/python --output benchmarks/results/int8-trained.json
 
-For each network: weights (of the zoo, or trained here once and kept in FOLDER), 100 calibration samples in
-one .npz file that both sides read, float and int8 files of both sides, ours also with --refine. Each file is
-then compared on LiteRT with what the float PyTorch network answers to held-out samples. Beside the JSON file
-a Markdown table is written. DATA is laid out as `int8_trained_samples.write_samples` says.
+Networks are a classifier that is trained here once (its weights stay in FOLDER), and the zoo's face parsers
+that ship with weights. For each: 100 calibration samples in one .npz file that both sides read, float and
+int8 files of both sides, ours also with --refine. Each file is then compared on LiteRT with what the float
+PyTorch network answers to held-out samples. Beside the JSON file a Markdown table is written. DATA is laid
+out as `int8_trained_samples.write_samples` says.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ from toolchain.benchmarks.int8_trained_samples import (
     LABELS,
     MEASURED,
     SampleFiles,
-    entry_of,
+    networks,
     write_samples,
 )
 from toolchain.benchmarks.int8_trained_scores import Gain, OutputScore
 from toolchain.benchmarks.int8_trained_table import table
-from toolchain.benchmarks.int8_training import RECIPES, trained_weights
+from toolchain.benchmarks.int8_training import LENET, trained_weights
 from toolchain.benchmarks.latency import ROUNDS, WARMUP_SECONDS
 from toolchain.benchmarks.latency_processes import PROCESSES, measure_processes
 from toolchain.benchmarks.report import as_text, run_benchmark, save_json
 from toolchain.errors import UsageError
+from toolchain.models.zoo import zoo
 from toolchain.runtimes import load
 
-NETWORKS = ("mobile-hourglass", *RECIPES)
 OURS, REFINED, PEER, PEER_FLOAT, OWN_FLOAT = "ours", "refined", "peer", "peer_float", "float"
 # What ours must have more than the peer's, in dB.
 WANTED = {OURS: 1.5, REFINED: 4.0}
@@ -81,7 +82,7 @@ def compare(
     """Make and measure the files of several networks.
 
     Args:
-        names: of NETWORKS.
+        names: of `networks()`.
         data: folder of the data sets.
         folder: where weights, samples and files are kept; weights that are there are not trained again.
         peer: the other quantizer.
@@ -95,10 +96,10 @@ def compare(
         UsageError: an unknown network, missing data, or no such environment of the peer.
         ToolchainError: a step failed.
     """
-    unknown = [name for name in names if name not in NETWORKS]
-    if unknown or not names:
+    unknown = [name for name in names if name not in networks()]
+    if unknown:
         raise UsageError(
-            f"unknown network '{unknown[0] if unknown else ''}'", f"one of {', '.join(NETWORKS)}"
+            f"'{unknown[0]}' is no network with trained weights here", f"one of {', '.join(networks())}"
         )
     peer.check()
     before = environment()
@@ -154,12 +155,11 @@ def compare_one(name: str, data: Path, folder: Path, peer: Peer, settings: Setti
 
 
 def _weights(name: str, data: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
-    if name in RECIPES:
-        return trained_weights(name, data, folder / "weights", lambda line: sys.stderr.write(f"{line}\n"))
-    entry = entry_of(name)
-    if entry.weights is None:
-        raise UsageError(f"'{name}' has no trained weights", f"one of {', '.join(NETWORKS)}")
-    return entry.weights, {"name": name, "data": "shipped with the zoo, see its card"}
+    if name == LENET:
+        return trained_weights(data, folder / "weights", lambda line: sys.stderr.write(f"{line}\n"))
+    weights = zoo().get(name).weights
+    assert weights is not None
+    return weights, {"name": name, "data": "shipped with the zoo, see its card"}
 
 
 def named_files(files: ComparedFiles) -> dict[str, Path]:
@@ -261,7 +261,7 @@ def _benchmark(arguments: Sequence[str] | None) -> str:
         prog="python -m toolchain.benchmarks.int8_trained",
         description="int8 files of trained networks beside another quantizer's, as JSON and a table.",
     )
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(NETWORKS)}; default: all")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(networks())}; default: all")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--folder", type=Path, required=True, help="where weights and files are kept")
     parser.add_argument("--peer-python", type=Path, required=True, help="interpreter with ai-edge-quantizer")
@@ -275,7 +275,7 @@ def _benchmark(arguments: Sequence[str] | None) -> str:
     options = parser.parse_args(arguments)
     settings = Settings(options.calibration, options.count, options.processes, options.rounds, options.warmup)
     peer = Peer(options.peer_python, options.peer_scripts)
-    report = compare(options.names or NETWORKS, options.data, options.folder, peer, settings)
+    report = compare(options.names or networks(), options.data, options.folder, peer, settings)
     if options.output is not None:
         save_json(report, options.output)
         options.output.with_suffix(".md").write_text(table(report), encoding="utf-8")

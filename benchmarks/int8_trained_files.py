@@ -18,10 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchain.benchmarks.int8_classifiers import MOBILENETV2
 from toolchain.errors import ToolchainError, UsageError
 
-FACTORY = "toolchain.benchmarks.int8_classifiers:mobilenetv2_cifar"
 CONVERT, QUANTIZE = "int8_convert.py", "quantize_ai_edge.py"
 TOOLCHAIN = "import sys; from toolchain.cli import main; sys.exit(main())"
 # How the peer combines the ranges of the samples: its default first.
@@ -91,7 +89,7 @@ def write_files(name: str, weights: Path, calibration: Path, folder: Path, peer:
         theirs / f"{name}.tflite",
         {ranges: theirs / f"{ranges}.tflite" for ranges in PEER_RANGES},
     )
-    export = ["export", FACTORY if name == MOBILENETV2 else name, "--weights", weights, "-f", "tflite"]
+    export = ["export", name, "--weights", weights, "-f", "tflite"]
     samples = ["--calibration", calibration]
     for step, options, output in (
         ("fp32", ["-p", "fp32"], ours),

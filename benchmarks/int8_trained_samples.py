@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toolchain.benchmarks.int8_classifiers import classifier
 from toolchain.benchmarks.int8_pictures import TEST, TRAIN
 from toolchain.benchmarks.int8_samples import CALIBRATION_SPLIT, MEASURED_SPLIT, contract_of
-from toolchain.benchmarks.int8_training import RECIPES, network_input, pictures_of
-from toolchain.models import ModelEntry
+from toolchain.benchmarks.int8_training import LENET, digits, network_input
+from toolchain.models import faces
 from toolchain.models.weights_file import load_weights
+from toolchain.models.zoo import ModelEntry, zoo
 from toolchain.spec import ModelSpec
 
 CALIBRATION = 100
 MEASURED = 200
 ANSWER, LABELS = "answer", "labels"
 FACES = "celebamask_hq_256.zip"
-SEED = 0
+SEED = 1
 
 Arrays = dict[str, np.ndarray]
 
@@ -52,13 +52,13 @@ class SampleFiles:
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
 
 
-def entry_of(name: str) -> ModelEntry:
-    """Contract and factory of a zoo network or of a classifier that this benchmark trains.
+def networks() -> tuple[str, ...]:
+    """Names in the zoo that can be compared: the classifier trained here, and face parsers with weights."""
+    return (LENET, *(name for name in zoo() if _is_face_parser(zoo().get(name)) and zoo().get(name).weights))
 
-    Raises:
-        UsageError: an unknown name.
-    """
-    return classifier(name)
+
+def _is_face_parser(entry: ModelEntry) -> bool:
+    return entry.spec.labels == faces.LABELS and entry.spec.preprocess is not None
 
 
 def write_samples(
@@ -72,23 +72,23 @@ def write_samples(
     """Write `calibration.npz` and `measured.npz` of a network into `folder`.
 
     Args:
-        name: a face parser of the zoo, or of `int8_training.RECIPES`.
+        name: of `networks()`.
         weights: its weights.
-        data: folder with `mnist/`, `cifar10_jpg.zip` and `celebamask_hq_256.zip`.
+        data: folder with `mnist/` and `celebamask_hq_256.zip`.
         folder: where to write.
         calibration: training samples.
         measured: held-out samples.
 
     Raises:
         UsageError: an unknown name, or no such data.
-        UnsupportedError: damaged data, or a network that is neither.
+        UnsupportedError: damaged data.
     """
-    entry = entry_of(name)
+    entry = zoo().get(name)
     network = entry.build().eval()
     load_weights(network, weights)
     # PyTorch's depthwise convolutions on a CPU are five times faster in this order.
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    make = _classified if name in RECIPES else _faces
+    make = _digits if name == LENET else _faces
     folder.mkdir(parents=True, exist_ok=True)
     files = SampleFiles(folder / "calibration.npz", folder / "measured.npz")
     inputs = {tensor.name for tensor in entry.spec.inputs}
@@ -108,28 +108,16 @@ def _stacked(samples: Iterator[Arrays], count: int) -> Arrays:
     return {key: array[: number + 1] for key, array in arrays.items()}
 
 
-def _classified(
-    spec: ModelSpec, network: nn.Module, data: Path, count: int, held_out: bool
-) -> Iterator[Arrays]:
+def _digits(spec: ModelSpec, network: nn.Module, data: Path, count: int, held_out: bool) -> Iterator[Arrays]:
     """Pictures at random over all classes, each with the network's answer and its label."""
-    pictures = pictures_of(spec.name, data, TEST if held_out else TRAIN)
-    side = spec.inputs[0].shape[-1]
+    pictures = digits(data, TEST if held_out else TRAIN)
     for index in np.random.default_rng(SEED).permutation(len(pictures))[:count]:
-        image = network_input(torch.from_numpy(pictures.pixels[index][None].copy()), spec, side)
-        if spec.preprocess is not None:
-            image = _eight_bits(image, spec)
+        image = network_input(pictures.pixels[index][None])
         yield {
             spec.inputs[0].name: image.numpy(),
             ANSWER: _answer(network, image).numpy(),
             LABELS: pictures.labels[index][None],
         }
-
-
-def _eight_bits(image: Tensor, spec: ModelSpec) -> Tensor:
-    """The picture rounded to 8 bits per channel, as a camera has it and as an enlarged picture has not."""
-    preprocess = contract_of(spec)
-    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (preprocess.mean, preprocess.std))
-    return ((image * std + mean).round() - mean) / std
 
 
 def _faces(spec: ModelSpec, network: nn.Module, data: Path, count: int, held_out: bool) -> Iterator[Arrays]:

@@ -24,8 +24,8 @@ def table(report: dict[str, Any]) -> str:
         lines += [_accuracy_row(name, key, shown, entry) for key, shown in FILES.items()]
     lines += [
         "",
-        "Accuracy: top-1, or share of pixels; that of CIFAR-10 is on its JPEG form, not comparable with"
-        " published figures. Against the peer: its defaults, and the extremes of all samples.",
+        "Accuracy: share of pictures for classifiers, of pixels for face parsers. Against the peer: its"
+        " defaults, and the extremes of all samples; 95 % intervals over samples are in the JSON file.",
         "",
         "| network | time int8 / fp32, minimum (median) | int8 / peer's int8 | int8 / peer's fp32"
         " | bytes int8 / fp32 |",

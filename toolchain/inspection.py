@@ -172,7 +172,7 @@ def _inspect_onnx(path: Path, input_shape: Shapes) -> Inspection:
         inputs=tensors_of(model.graph.inputs),
         outputs=tensors_of(cleaned.graph.outputs),
         ops=ops,
-        parameters=_onnx_parameters(cleaned),
+        parameters=_onnx_parameters(_with_real_constants(cleaned)),
         macs=sum(_onnx_macs(node) for node in cleaned.graph) if static else None,
         refused=refused,
     )
@@ -181,20 +181,39 @@ def _inspect_onnx(path: Path, input_shape: Shapes) -> Inspection:
 def _dry_run(graph: ir.Model) -> tuple[ir.Model, list[tuple[str, int, str, str, str]], bool]:
     """Clean and lower a copy: the cleaned graph, what was refused, and whether all shapes are known."""
     from toolchain.converters.graph import clean
+    from toolchain.converters.quantize.foreign import accept_quantized
     from toolchain.converters.tflite import convert
 
     cleaned = graph.clone()
     try:
+        accept_quantized(cleaned)
         clean(cleaned)
     except UnsupportedOpsError as error:
         return cleaned, error.rows(), False
+    integer = any(node.op_type == "QuantizeLinear" for node in cleaned.graph)
     try:
-        convert(cleaned.clone())
+        convert(cleaned.clone(), "int8" if integer else "fp32")
     except UnsupportedOpsError as error:
         return cleaned, error.rows(), True
     except UnsupportedError as error:
         return cleaned, [("-", 1, "-", error.message, error.hint)], True
     return cleaned, [], True
+
+
+def _with_real_constants(model: ir.Model) -> ir.Model:
+    """The graph with stored integers as the numbers that they stand for, where that can be said."""
+    from toolchain.converters.graph.quantization import absorb_quantization, is_quantized
+    from toolchain.converters.graph.remove_dead import remove_dead
+
+    if not is_quantized(model):
+        return model
+    made = model.clone()
+    try:
+        absorb_quantization(made)
+    except UnsupportedOpsError:
+        return model
+    remove_dead(made)
+    return made
 
 
 def _onnx_parameters(model: ir.Model) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolchain.errors import UsageError
-from toolchain.quantize import METHOD
+from toolchain.quantize import ACTIVATIONS, METHOD
 from toolchain.targets import TARGETS, Target, WriteOptions
 
 Job = tuple[Target, WriteOptions]
@@ -15,6 +15,7 @@ Job = tuple[Target, WriteOptions]
 DEFAULT_FORMATS = ("tflite", "coreml")
 APPLE_FORMATS = ("coreml", "mlmodel")
 LAYOUTS = ("nhwc", "nchw")
+BORDERS = ("float", "int8", "uint8")
 SAMPLES = 8
 
 
@@ -82,6 +83,7 @@ def jobs_of(options: ExportOptions) -> list[Job]:
             for note in target.check(job):
                 options.note(note)
             jobs.append((target, job))
+    _check_integer_flags(options, jobs)
     return jobs
 
 
@@ -94,3 +96,31 @@ def _check_flags(options: ExportOptions, targets: list[Target]) -> None:
             "--ios is for Core ML files, and none is asked for",
             f"leave --ios out, or add {' or '.join('-f ' + name for name in APPLE_FORMATS)}",
         )
+
+
+def _check_integer_flags(options: ExportOptions, jobs: Sequence[Job]) -> None:
+    """Raises UsageError for a flag of integer files where none is asked for that can follow it."""
+    from toolchain.converters.quantize.calibrate import METHODS
+
+    if options.method not in METHODS:
+        raise UsageError(f"calibration method '{options.method}' is unknown", f"one of {', '.join(METHODS)}")
+    if options.io not in BORDERS:
+        raise UsageError(f"inputs and outputs cannot be '{options.io}'", f"use {', '.join(BORDERS)}")
+    integer = {(target.name, job.precision) for target, job in jobs if job.precision in ACTIVATIONS}
+    asked = {
+        "--refine": (options.refine, bool(integer), "integer files", "-p int8"),
+        "--max-drop": (options.max_drop is not None, bool(integer), "integer files", "-p int8"),
+        "--allow-float": (bool(options.allow_float), bool(integer), "integer files", "-p int8"),
+        f"--io {options.io}": (
+            options.io != "float",
+            ("tflite", "int8") in integer,
+            "int8 .tflite files",
+            "-f tflite -p int8",
+        ),
+    }
+    for flag, (is_given, is_followed, what, way_out) in asked.items():
+        if is_given and not is_followed:
+            raise UsageError(
+                f"{flag} is for {what}, and none is asked for",
+                f"leave {flag.split()[0]} out, or add {way_out}",
+            )

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolchain.converters.graph.quantization import Quantization
 from toolchain.errors import UnsupportedError
 from toolchain.export import clean_graph
+from toolchain.layer_pairs import Pair, decibels, pair_up, power
 from toolchain.parity import Arrays
 from toolchain.samples import answers, samples
 from toolchain.source import Source
-from toolchain.stored_tensors import Stored, StoredFile, open_stored
+from toolchain.stored_tensors import StoredFile, open_stored
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 COUNT = 4
-# A tensor without a known name counts as the value that it is this close to, in dB.
-SAME_VALUE = 10.0
-# Values compared to find that one.
-PROBES = 16384
-# Channels whose factors differ by more than this were scaled on purpose (equalization), not by mistake.
-UNEVEN = 1.2
-
-BY_NAME, RESCALED, BY_VALUE = "name", "name, channels rescaled", "value"
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,8 @@ class Layer:
         op: the operator that writes it.
         value: the network's value.
         matched: how that was found: "name"; "name, channels rescaled" where the file's channels are the
-            network's times factors; "value" for the closest one of its shape, where names differ.
+            network's times factors and moved by offsets; "value" for the closest one of its shape, where
+            names differ.
         dtype: stored type.
         shape: in storage order.
         scale: of the stored numbers; None for floats.
@@ -120,7 +112,7 @@ def layer_table(
     with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as network:
         inputs, _ = answers(source.spec, inputs, network.run)
     with open_stored(path, source) as file:
-        pairs = _pair(file, graph, inputs[0])
+        pairs = pair_up(file, graph, inputs[0])
         if not pairs:
             raise UnsupportedError(
                 f"no tensor of '{path}' stands for a value of '{source.spec.name}'",
@@ -131,127 +123,6 @@ def layer_table(
     unmatched = [tensor.name for tensor in file.tensors if tensor.name not in known]
     layers.sort(key=lambda layer: (layer.own_sqnr_db, layer.sqnr_db))
     return LayerTable(layers, unmatched, len(inputs), origin)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """A tensor, the value that it stands for, and how to bring it to that one's axes and units.
-
-    Attributes:
-        order: axes of the stored tensor in the order of the value's; None where only the shape differs.
-        factors: what the file's channels (axis 1) are of the network's; None for the same.
-    """
-
-    tensor: Stored
-    value: str
-    matched: str
-    shape: tuple[int, ...]
-    order: tuple[int, ...] | None
-    factors: np.ndarray | None = None
-
-    def ordered(self, stored: np.ndarray) -> np.ndarray:
-        """In the value's axes."""
-        return stored.reshape(self.shape) if self.order is None else stored.transpose(self.order)
-
-    def real(self, stored: np.ndarray) -> np.ndarray:
-        """The numbers of the network that stored ones stand for, float32."""
-        numbers = self.ordered(_real(stored, self.tensor.quantization))
-        return np.ascontiguousarray(numbers if self.factors is None else numbers / self.factors)
-
-
-def _real(stored: np.ndarray, quantization: Quantization | None) -> np.ndarray:
-    return stored.astype(np.float32) if quantization is None else quantization.real(stored)
-
-
-def _pair(file: StoredFile, graph: ir.Model, sample: Arrays) -> list[_Pair]:
-    """For each tensor the value that it stands for, found on one sample."""
-    values = dict(_float_values(graph, sample))
-    stored = dict(file.run(sample))
-    pairs: dict[str, _Pair] = {}
-    for tensor in file.tensors:
-        name = next((name for name in tensor.aliases if name in values), None)
-        if name is not None:
-            found = _fit(tensor, stored[tensor.name], name, values[name], BY_NAME)
-            if found is not None:
-                pairs[tensor.name] = _with_factors(found, stored[tensor.name], values[name])
-    for tensor in file.tensors:
-        if tensor.name in pairs:
-            continue
-        fits = [
-            fit
-            for name, value in values.items()
-            for fit in [_fit(tensor, stored[tensor.name], name, value, BY_VALUE)]
-            if fit is not None
-        ]
-        noise = {id(fit): _closeness(fit, stored[tensor.name], values[fit.value]) for fit in fits}
-        best = max(fits, key=lambda fit: noise[id(fit)], default=None)
-        if best is not None and noise[id(best)] >= SAME_VALUE:
-            pairs[tensor.name] = best
-    return [pairs[tensor.name] for tensor in file.tensors if tensor.name in pairs]
-
-
-def _fit(tensor: Stored, stored: np.ndarray, name: str, value: np.ndarray, matched: str) -> _Pair | None:
-    """The order of axes in which a tensor is closest to a value; None where the sizes differ."""
-    if stored.size != value.size or not stored.size:
-        return None
-    found = [_Pair(tensor, name, matched, value.shape, order) for order in _orders(stored.shape, value.shape)]
-    if len(found) == 1:
-        return found[0]
-    return max(found, key=lambda pair: _closeness(pair, stored, value))
-
-
-def _orders(stored: tuple[int, ...], value: tuple[int, ...]) -> list[tuple[int, ...] | None]:
-    """Orders of the stored axes that make the value's shape: as it is and channel-last before all others."""
-    rank = len(stored)
-    if rank != len(value):
-        return [None]
-    usual = [tuple(range(rank)), (0, rank - 1, *range(1, rank - 1))] if rank else [()]
-    others = itertools.permutations(range(rank)) if rank <= 4 else iter(())
-    for orders in (usual, others):
-        fitting = [order for order in orders if tuple(stored[axis] for axis in order) == value]
-        if fitting:
-            return list(dict.fromkeys(fitting))
-    return [None]
-
-
-def _closeness(pair: _Pair, stored: np.ndarray, value: np.ndarray) -> float:
-    """SQNR in dB on some of the values."""
-    # An odd stride meets all columns and channels.
-    stride = max(1, value.size // PROBES) | 1
-    numbers = _real(pair.ordered(stored).reshape(-1)[::stride], pair.tensor.quantization)
-    return _decibels(*_power(value.reshape(-1)[::stride], numbers))
-
-
-def _with_factors(pair: _Pair, stored: np.ndarray, value: np.ndarray) -> _Pair:
-    """The same with factors of its channels, where these explain most of the difference and are not alike.
-
-    Equalization scales channels and undoes it in the next layer. One factor for all channels would be a wrong
-    scale, which is an error to be shown.
-    """
-    if value.ndim < 2 or value.shape[1] < 2:
-        return pair
-    real = pair.real(stored)
-    others = tuple(axis for axis in range(value.ndim) if axis != 1)
-    power = np.square(value, dtype=np.float64).sum(others, keepdims=True)
-    product = (value.astype(np.float64) * real).sum(others, keepdims=True)
-    factors = np.where(power > 0, product / np.where(power > 0, power, 1), 1.0).astype(np.float32)
-    alive = factors[power > 0]
-    if not alive.size or alive.min() <= 0 or alive.max() < UNEVEN * alive.min():
-        return pair
-    before, after = _decibels(*_power(value, real)), _decibels(*_power(value, real / factors))
-    if after < SAME_VALUE or after < before + SAME_VALUE:
-        return pair
-    return _Pair(pair.tensor, pair.value, RESCALED, pair.shape, pair.order, factors)
-
-
-def _float_values(graph: ir.Model, sample: Arrays) -> Iterator[tuple[str, np.ndarray]]:
-    import onnx_ir
-
-    from toolchain.converters.quantize.observe import Watcher
-
-    values = [*graph.graph.inputs, *(value for node in graph.graph for value in node.outputs)]
-    names = [value.name for value in values if value.name and value.dtype == onnx_ir.DataType.FLOAT]
-    yield from Watcher(graph, names).run(sample)
 
 
 @dataclass
@@ -268,7 +139,7 @@ class _Sums:
     high: float = field(default=-math.inf)
 
 
-def _measure(file: StoredFile, graph: ir.Model, inputs: list[Arrays], pairs: list[_Pair]) -> list[Layer]:
+def _measure(file: StoredFile, graph: ir.Model, inputs: list[Arrays], pairs: list[Pair]) -> list[Layer]:
     from toolchain.converters.quantize.observe import Watcher
 
     by_tensor = {pair.tensor.name: pair for pair in pairs}
@@ -323,27 +194,13 @@ class _CutNetwork:
         return dict(self._watcher.run(feeds))
 
 
-def _power(value: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    """Sum of squares of the first, and of the difference."""
-    difference = value.astype(np.float32) - real
-    return float(np.square(value, dtype=np.float64).sum()), float(
-        np.square(difference, dtype=np.float64).sum()
-    )
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0.0:
-        return math.inf
-    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
-
-
 def _add(
-    total: _Sums, pair: _Pair, stored: np.ndarray, real: np.ndarray, truth: np.ndarray, expected: np.ndarray
+    total: _Sums, pair: Pair, stored: np.ndarray, real: np.ndarray, truth: np.ndarray, expected: np.ndarray
 ) -> None:
-    signal, noise = _power(truth, real)
+    signal, noise = power(truth, real)
     total.signal += signal
     total.noise += noise
-    total.own += _power(expected, real)[1]
+    total.own += power(expected, real)[1]
     total.values += stored.size
     quantization = pair.tensor.quantization
     if quantization is None or quantization.axis is not None:
@@ -352,14 +209,14 @@ def _add(
     total.low, total.high = min(total.low, int(stored.min())), max(total.high, int(stored.max()))
     ends = pair.ordered((stored == limits.min) | (stored == limits.max))
     total.at_ends += int(ends.sum())
-    units = truth if pair.factors is None else truth * pair.factors
+    units = pair.units(truth)
     # Rounding errors of the float network are no saturation.
     room = 0.5 + 1e-3
     codes = units / quantization.scale + quantization.zero_point.astype(np.float32)
     total.beyond += int(((codes < limits.min - room) | (codes > limits.max + room)).sum())
 
 
-def _layer(pair: _Pair, total: _Sums) -> Layer:
+def _layer(pair: Pair, total: _Sums) -> Layer:
     quantization = pair.tensor.quantization
     figures: tuple[float | None, float | None, float | None] = (None, None, None)
     scale = zero = None
@@ -378,8 +235,8 @@ def _layer(pair: _Pair, total: _Sums) -> Layer:
         pair.tensor.shape,
         scale,
         zero,
-        _decibels(total.signal, total.noise),
-        _decibels(total.signal, total.own),
+        decibels(total.signal, total.noise),
+        decibels(total.signal, total.own),
         *figures,
     )
 

@@ -203,6 +203,13 @@ def from_pixels(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     return (pixels.astype(np.float32) - mean) / std
 
 
+def contract_range(preprocess: Preprocess) -> tuple[float, float]:
+    """The least and the greatest value that the preprocessing makes of pixels, over all channels."""
+    ends = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1).repeat(len(preprocess.mean), 1)
+    values = from_pixels(ends, preprocess)
+    return float(values.min()), float(values.max())
+
+
 def from_file(results: Arrays, tensors: Sequence[TensorSpec]) -> Arrays:
     """Arrays as the file returns them -> ONNX order."""
     real = {t.name: _dequantized(results[t.name], t) for t in tensors}

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from toolchain.errors import UsageError
-from toolchain.parity import Arrays, from_pixels
+from toolchain.errors import UnsupportedError, UsageError
+from toolchain.parity import Arrays, contract_range
 from toolchain.samples import TRAINED, previous_mask, stream, takes_previous_mask
 from toolchain.source import Source
 
@@ -68,7 +66,7 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
 
     Raises:
         UsageError: there is neither calibration data nor a card with ranges, or the data does not fit.
-        UnsupportedError: a value is not finite on the data.
+        UnsupportedError: a value is not finite on the data; no operator computes with integers.
     """
     from toolchain.converters.graph.quantization import is_quantized
     from toolchain.converters.quantize.place import place_pairs
@@ -81,6 +79,13 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
     ranges = measured_ranges(source, made, options)
     float_form = made.clone() if options.refine else made
     place_pairs(made, ranges, options.kept_float, ACTIVATIONS[precision])
+    if not is_quantized(made):
+        kept = "; all that could stays float" if options.kept_float else ""
+        raise UnsupportedError(
+            f"nothing in '{source.spec.name}' computes with integers, which -p {precision} needs{kept}",
+            "export with -p fp32"
+            + (", or accept a larger loss with --max-drop" if options.kept_float else " or -p w8"),
+        )
     if options.refine:
         _refine(source, made, float_form, options)
     return made
@@ -143,27 +148,34 @@ def _expected(source: Source) -> dict[str, Range]:
     preprocess = source.spec.preprocess
     if preprocess is None:
         return {}
-    ends = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1).repeat(len(preprocess.mean), 1)
-    values = from_pixels(ends, preprocess)
-    return {source.spec.inputs[0].name: Range(float(values.min()), float(values.max()))}
+    return {source.spec.inputs[0].name: Range(*contract_range(preprocess))}
 
 
 def _calibration_samples(
     source: Source, graph: ir.Model, options: QuantizeOptions, count: int | None = None
 ) -> Iterator[Arrays]:
-    """The samples; a video parser sees every second picture with the mask of its own first answer to it."""
+    """The samples; a video parser sees every second picture with the mask of its own first answer to it.
+
+    Arrays that are given for all inputs are taken as they are, masks included.
+    """
     import onnx_ir
 
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert options.calibration is not None
-    found = stream(source.spec, options.calibration, count or options.count, TRAINED)
-    if not takes_previous_mask(source.spec):
+    found = stream(source.spec, options.calibration, count or options.count, TRAINED, rounded=False)
+    if not takes_previous_mask(source.spec) or _gives_masks(options.calibration):
         yield from found
         return
     with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as runtime:
         for number, sample in enumerate(found):
             yield _with_mask(source, sample, runtime) if number % 2 else sample
+
+
+def _gives_masks(calibration: str | Path) -> bool:
+    """Whether the data has arrays for all inputs, as .npz files do; pictures and datasets have no masks."""
+    path = Path(calibration)
+    return path.suffix == ".npz" and not path.is_dir()
 
 
 def _with_mask(source: Source, sample: Arrays, runtime: Runtime) -> Arrays:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.parity import Arrays, from_pixels, to_pixels
+from toolchain.parity import Arrays, contract_range, from_pixels, to_pixels
 from toolchain.spec import CLASSIFICATION, PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SEED = 0
 # Name of the array of true labels in a .npz file; pixels with this label do not count.
 LABELS = "labels"
 IGNORED = 255
+# A picture whose span is this many times wider than the contract's is on another scale: 0 to 255 for -1 to 1.
+OFF_SCALE = 4.0
 # Parts of a dataset: files are compared on one, and calibrated on the other, which they were trained on.
 MEASURED, TRAINED = "val", "train"
 
@@ -47,7 +49,9 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
     return list(stream(spec, calibration, count)), str(calibration)
 
 
-def stream(spec: ModelSpec, calibration: str | Path, count: int, split: str = MEASURED) -> Iterator[Arrays]:
+def stream(
+    spec: ModelSpec, calibration: str | Path, count: int, split: str = MEASURED, *, rounded: bool = True
+) -> Iterator[Arrays]:
     """As `samples`, one after the other: pictures are read when they are needed.
 
     Args:
@@ -55,6 +59,8 @@ def stream(spec: ModelSpec, calibration: str | Path, count: int, split: str = ME
         calibration: as for `samples`.
         count: how many at most.
         split: which part of a dataset.
+        rounded: pictures are rounded to 8 bits and cut to the range of the contract; otherwise they are as
+            the data holds them.
 
     Raises:
         UsageError: there is nothing at `calibration`, or it does not fit the network.
@@ -63,7 +69,7 @@ def stream(spec: ModelSpec, calibration: str | Path, count: int, split: str = ME
     found = _given(spec, calibration, split)
     number = -1
     for number, sample in enumerate(itertools.islice(found, count)):  # noqa: B007
-        yield _of_pixels(spec, sample)
+        yield _of_pixels(spec, sample, str(calibration)) if rounded else sample
     if number < 0:
         raise UsageError(
             f"'{calibration}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}"
@@ -136,14 +142,25 @@ def _array_labels(spec: ModelSpec, path: Path, count: int) -> list[np.ndarray] |
     return [labels[index * batch :][:batch].astype(np.int64) for index in range(number)]
 
 
-def _of_pixels(spec: ModelSpec, sample: Arrays) -> Arrays:
+def _of_pixels(spec: ModelSpec, sample: Arrays, where: str) -> Arrays:
     """The sample with its picture rounded to 8 bits per channel, as cameras and files have it.
 
     Files that take pixels can be fed nothing finer, and all files are compared on the same inputs.
+
+    Raises:
+        UsageError: the picture is on another scale, so that hardly anything would be left of it.
     """
     if spec.preprocess is None:
         return sample
     name = spec.inputs[0].name
+    low, high = contract_range(spec.preprocess)
+    least, greatest = float(sample[name].min()), float(sample[name].max())
+    if greatest - least > OFF_SCALE * (high - low):
+        raise UsageError(
+            f"'{name}' in '{where}' goes from {least:g} to {greatest:g}, the contract of '{spec.name}' makes"
+            f" {low:g} to {high:g} of pixels",
+            "bring it to the network's own range, or give a folder of pictures",
+        )
     return {**sample, name: from_pixels(to_pixels(sample[name], spec.preprocess), spec.preprocess)}
 
 
@@ -151,7 +168,8 @@ def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arr
     text = str(calibration)
     if _is_dataset(text):
         return _from_dataset(spec, text, split)
-    if Path(text).is_dir():
+    # The empty text would be the current folder.
+    if text and Path(text).is_dir():
         return _from_folder(spec, Path(text))
     if text.endswith((".npy", ".npz")):
         return _from_arrays(spec, Path(text))
@@ -322,11 +340,25 @@ def _loaded(path: Path) -> Arrays:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
-        return {name: loaded[name] for name in loaded.files}
+        arrays = {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnsupportedError(
             f"'{path}' is not a readable .npy or .npz file: {error}", "write it again with numpy.savez"
         ) from error
+    for name, array in arrays.items():
+        # Of what is no array, numpy gives the bytes.
+        if not isinstance(array, np.ndarray):
+            raise UnsupportedError(f"'{name}' in '{path}' is not an array", "write it again with numpy.savez")
+    return arrays
+
+
+def _shape_hint(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do about an array whose samples have another shape than the network's."""
+    if given == wanted:
+        return "the array is one sample: add an axis in front, array[None]"
+    if len(given) == 4 and (given[3], *given[1:3]) == wanted:
+        return "the channels are last here and second in the network: array.transpose(0, 3, 1, 2)"
+    return "samples are on the first axis, in the layout of the ONNX graph"
 
 
 def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
@@ -344,7 +376,7 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
             raise UsageError(
                 f"'{tensor.name}' in '{path}' has samples of shape {array.shape[1:]}, the network takes"
                 f" {tensor.shape[1:]}",
-                "samples are on the first axis, in the layout of the ONNX graph",
+                _shape_hint(array.shape, tensor.shape[1:]),
             )
         if array.dtype.kind not in NUMBERS:
             raise UnsupportedError(

@@ -112,8 +112,7 @@ def _from_onnx(path: Path, input_shape: Shapes) -> Source:
     graph = load_onnx(path, input_shape)
     # The passes infer the shapes of the outputs; those that the file states may be stale or missing.
     cleaned = graph.clone()
-    if any(node.op_type == "DequantizeLinear" for node in cleaned.graph):
-        accept_quantized(cleaned)
+    accept_quantized(cleaned)
     clean(cleaned)
     spec = ModelSpec(
         name=path.stem,

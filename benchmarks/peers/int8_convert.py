@@ -19,18 +19,18 @@ sys.path.append(str(Path(__file__).parent))
 
 from convert_litert_torch import convert
 
-from toolchain.benchmarks.int8_classifiers import classifier
+from toolchain.models.zoo import zoo
 
 
 def main() -> None:
     """Parse the command line, convert and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="a network of the int8 comparison")
+    parser.add_argument("name", help="a network of the zoo")
     parser.add_argument("--output", type=Path, required=True, help="folder with the weights, to write to")
     options = parser.parse_args()
     if not (options.output / f"{options.name}.safetensors").is_file():
         parser.error(f"no weights '{options.output / options.name}.safetensors'")
-    record = convert(classifier(options.name), options.output, 1)
+    record = convert(zoo().get(options.name), options.output, 1)
     text = json.dumps(record, indent=2) + "\n"
     (options.output / f"{options.name}.json").write_text(text, encoding="utf-8")
 

@@ -104,7 +104,14 @@ def absorb_quantization(model: ir.Model) -> bool:
             continue
         found = _parameters(node)
         if isinstance(found, str):
-            refusals.append(Refusal(node.op_type, node.name or "", found, "quantize with constant scales"))
+            refusals.append(
+                Refusal(
+                    node.op_type,
+                    node.name or "",
+                    found,
+                    "quantize again, to 8 or 16 bits, with positive constant scales",
+                )
+            )
             continue
         stored = constant(node.inputs[0])
         source = node.inputs[0].producer() if node.inputs[0] is not None else None
@@ -146,6 +153,8 @@ def _parameters(node: ir.Node) -> Quantization | str:
     dtype = zero.dtype if zero is not None else stored.dtype.numpy()  # type: ignore[union-attr]
     if dtype.name not in ("int8", "uint8", "int16", "uint16", "int32") or scale.dtype != np.float32:
         return f"{dtype.name} with scales of {scale.dtype.name}"
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        return "its scale is not a positive number"
     points = np.zeros(scale.shape, np.int64) if zero is None else zero.astype(np.int64)
     if scale.size == 1:
         return Quantization(scale.reshape(1), points.reshape(1), dtype)

@@ -18,7 +18,7 @@ from toolchain.converters.tflite.fuse_activation import fuse_activation
 from toolchain.converters.tflite.fuse_bias import fuse_bias
 from toolchain.converters.tflite.integer import FloatOperator, integerize
 from toolchain.converters.tflite.integer_borders import check_io, close_borders, open_inputs
-from toolchain.converters.tflite.integer_report import IntegerReport, read_back, refuse_floats
+from toolchain.converters.tflite.integer_report import IntegerReport, check_accepted, read_back, refuse_floats
 from toolchain.converters.tflite.layout import (
     Perm,
     channels_last_perm,
@@ -105,6 +105,7 @@ def convert(
     if io != "float" and precision != "int8":
         raise UsageError(f"a file of {precision} cannot have inputs of {io}", "use -p int8, or --io float")
     _check_quantization(model, precision)
+    names = {node.name or "" for node in model.graph}
     while expand_functions(model, kept={*handlers(), *PAIRS}):
         clean(model)
     if layout == "nhwc":
@@ -121,8 +122,10 @@ def convert(
     if precision in INTEGER:
         open_inputs(program, io)
         floats = integerize(program, kept_float)
-        close_borders(program, io)
+        check_accepted(allow_float or (), names | {node.name or "" for node in model.graph}, floats)
+        # First, as what stays float without leave is why a border has no scale.
         refuse_floats(floats, {*(allow_float or ()), *kept_float}, f"an {precision} file")
+        close_borders(program, io)
         inputs, outputs = _stored(inputs, program.inputs), _stored(outputs, program.outputs)
     separate_views(program)
     if precision == "fp16":
@@ -147,7 +150,7 @@ def _check_quantization(model: ir.Model, precision: str) -> None:
     if precision in INTEGER and not has_pairs:
         raise UsageError(
             f"a file of {precision} is made from QuantizeLinear/DequantizeLinear pairs; the graph has none",
-            "give calibration data with --calibration",
+            "give the network of floats and calibration data with --calibration",
         )
 
 

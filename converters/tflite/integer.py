@@ -131,6 +131,8 @@ class Integerizer:
             return "it was asked to stay float"
         if kernel is None:
             return "TFLite has no integer kernel for it"
+        if kernel.weights is not None and not all(_is_finite(used) for used in operator.inputs):
+            return "its weights or its bias hold NaN or infinite values"
         tensors = [*_data(operator, kernel), *_float_outputs(operator)]
         for tensor in tensors:
             found = tensor.quantization
@@ -308,6 +310,10 @@ def dequantize(source: Tensor, made: Tensor) -> Operator:
     """DEQUANTIZE: the floats that integers stand for."""
     version = lowest_version(Op.DEQUANTIZE, [source], [made])
     return Operator(Op.DEQUANTIZE, [source], [made], schema.DequantizeOptionsT(), version)
+
+
+def _is_finite(tensor: Tensor | None) -> bool:
+    return tensor is None or tensor.data is None or bool(np.isfinite(tensor.data).all())
 
 
 def _without_scale(operator: Operator, tensor: Tensor) -> str:

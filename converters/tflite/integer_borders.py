@@ -21,13 +21,13 @@ def check_io(io: str) -> None:
 
 
 def open_inputs(program: Program, io: str) -> None:
-    """Make inputs of floats take stored integers, before `integerize`, in place.
+    """Make inputs of floats take stored integers where they have a scale, before `integerize`, in place.
 
     Raises:
-        UnsupportedError: an input has no scale, or not one of 8 bits.
+        UnsupportedError: an input is not of 8 bits.
     """
     for tensor in program.inputs:
-        if io != "float" and tensor.dtype == FLOAT:
+        if io != "float" and tensor.dtype == FLOAT and tensor.quantization is not None:
             tensor.dtype = _bytes(tensor, "input", io).dtype
 
 
@@ -43,10 +43,12 @@ def close_borders(program: Program, io: str) -> None:
     uint8 numbers are those of int8 plus 128, so that the QUANTIZE only flips a bit.
 
     Raises:
-        UnsupportedError: an output has no scale, or not one of 8 bits.
+        UnsupportedError: an input or output has no scale, or not one of 8 bits.
     """
     names = {tensor.name for tensor in program.tensors()}
     for index, tensor in enumerate(program.inputs):
+        if io != "float" and tensor.dtype == FLOAT:
+            _bytes(tensor, "input", io)
         if io == "uint8" and _is_stored(tensor):
             program.inputs[index] = _border(tensor, _unsigned(tensor), "signed", names)
             program.operators.insert(0, quantize(program.inputs[index], tensor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from toolchain.converters.tflite.integer import FloatOperator
 from toolchain.converters.tflite.program import OP_NAMES
-from toolchain.errors import Refusal, UnsupportedOpsError
+from toolchain.errors import Refusal, UnsupportedOpsError, UsageError
 
 _FLOATS = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -99,6 +100,31 @@ def _border(tensor: Any) -> Border:
         float(found.Scale(0)) if known else None,
         int(found.ZeroPoint(0)) if known else None,
     )
+
+
+def check_accepted(
+    accepted: Collection[str], nodes: Collection[str], floats: tuple[FloatOperator, ...]
+) -> None:
+    """Refuse names of what may stay float that nothing can have.
+
+    Args:
+        accepted: as for `refuse_floats`, as the user gave them.
+        nodes: names of all nodes of the graph.
+        floats: what `integerize` left as floats.
+
+    Raises:
+        UsageError: a name is neither that of a node, nor of an ONNX or TFLite operator, nor "auto".
+    """
+    from onnx.defs import get_all_schemas
+
+    operators = {schema_.name for schema_ in get_all_schemas()} | set(vars(schema.BuiltinOperator))
+    known = {AUTO, *nodes, *(name for found in floats for name in (found.op, found.node, found.node_op))}
+    for name in accepted:
+        if name not in known and name not in operators:
+            alike = {other.lower(): other for other in sorted(operators | known)}
+            near = difflib.get_close_matches(name.lower(), alike, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(alike[one] for one in near)}?" if near else "leave it out"
+            raise UsageError(f"--allow-float {name}: no node and no operator is called so", hint)
 
 
 def refuse_floats(floats: tuple[FloatOperator, ...], allowed: Collection[str] | None, target: str) -> None:

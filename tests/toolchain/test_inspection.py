@@ -211,6 +211,16 @@ def test_refused_nodes_are_a_table(tmp_path: Path) -> None:
     assert found.macs == 0
 
 
+def test_quantized_graph_has_the_figures_of_its_float_one(cnn: Path, tmp_path: Path) -> None:
+    shape = inspect_file(cnn).inputs[0].shape
+    data = tmp_path / "data.npy"
+    np.save(data, np.random.default_rng(0).standard_normal((40, *shape[1:])).astype(np.float32))
+    [made] = toolchain.export(cnn, formats=["onnx"], precisions=["int8"], calibration=data, output=tmp_path)
+    plain, found = inspect_file(cnn), inspect_file(made.path)
+    assert found.refused == []
+    assert (found.parameters, found.macs) == (plain.parameters, plain.macs)
+
+
 def test_unknown_operator_leaves_the_multiply_adds_unknown(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Mine", ["x"], ["a"], name="mine", domain="com.example"),

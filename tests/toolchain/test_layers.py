@@ -21,7 +21,8 @@ from toolchain.converters.tflite import convert
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.explorer import write_explorer
 from toolchain.export import clean_graph
-from toolchain.layers import BY_NAME, BY_VALUE, RESCALED, Layer, LayerTable, layer_table, write_csv
+from toolchain.layer_pairs import BY_NAME, BY_VALUE, RESCALED
+from toolchain.layers import Layer, LayerTable, layer_table, write_csv
 from toolchain.quantize import QuantizeOptions, quantized_graph
 from toolchain.source import Source, resolve
 
@@ -206,6 +207,42 @@ def test_rescaled_channels_are_told_from_a_wrong_scale(
     assert layers["r1"].matched == matched
     assert (layers["r1"].sqnr_db > 20) == (matched == RESCALED)
     assert layers["scores"].sqnr_db > 20
+
+
+def test_moved_channels_and_flattened_pictures_are_seen_as_they_are(tmp_path: Path) -> None:
+    """Two convolutions and a linear layer without activations, whose channels lie apart: these are moved."""
+    random = np.random.default_rng(0)
+    first, second, last = (
+        random.normal(0, 0.3, shape).astype(np.float32) for shape in ((8, 3, 3, 3), (6, 8, 3, 3), (5, 96))
+    )
+    bias = np.linspace(-20, 20, 8).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], name="first"),
+        helper.make_node("MaxPool", ["c1"], ["p1"], name="pool", kernel_shape=[2, 2], strides=[1, 1]),
+        helper.make_node("Conv", ["p1", "w2"], ["c2"], name="second", strides=[2, 2]),
+        helper.make_node("Flatten", ["c2"], ["flat"], name="flatten"),
+        helper.make_node("Gemm", ["flat", "w3"], ["scores"], name="last", transB=1),
+    ]
+    arrays = (("w1", first), ("b1", bias), ("w2", second), ("w3", last))
+    graph = helper.make_graph(
+        nodes,
+        "moved",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 5])],
+        [numpy_helper.from_array(array, name) for name, array in arrays],
+    )
+    path = tmp_path / "moved.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    data = random.standard_normal((16, 3, SIZE, SIZE)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", image=data)
+    source = resolve(path)
+    options = QuantizeOptions(calibration=tmp_path / "data.npz", method="minmax")
+    pairs = quantized_graph(source, clean_graph(source), "int8", options)
+    _, layers = table_of(as_tflite(pairs, tmp_path), source, tmp_path)
+    assert layers["c1"].matched == layers["p1"].matched == RESCALED
+    assert layers["flat"].matched == BY_NAME
+    assert min(layer.sqnr_db for layer in layers.values()) > 25
+    assert min(layer.own_sqnr_db for layer in layers.values()) > 25
 
 
 def test_sixteen_bits_are_thirty_decibels_better(tmp_path: Path) -> None:

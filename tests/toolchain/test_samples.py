@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from toolchain.errors import ToolchainError
-from toolchain.samples import answers, samples, synthetic
+from toolchain.errors import ToolchainError, UsageError
+from toolchain.samples import answers, samples, stream, synthetic
 from toolchain.spec import GENERIC, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 FACE = ModelSpec(
@@ -23,6 +26,7 @@ FACE = ModelSpec(
     Preprocess(),
     ("a", "b", "c", "d"),
 )
+SINGLE = replace(FACE, inputs=FACE.inputs[:1])
 PLAIN = ModelSpec("plain", GENERIC, (TensorSpec("x", (2, 5)), TensorSpec("ids", (2, 3), "int64")), ())
 
 
@@ -77,6 +81,13 @@ def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
     assert np.array_equal(found[1]["ids"], ids[2:4])
 
 
+def zipped(name: str, content: bytes) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr(name, content)
+    return data.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -88,6 +99,7 @@ def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
         ("nan.npz", {"x": np.full((2, 5), np.nan, np.float32), "ids": np.zeros((2, 3), np.int64)}, "NaN"),
         ("empty.npz", {"x": np.zeros((0, 5), np.float32), "ids": np.zeros((0, 3), np.int64)}, "no samples"),
         ("objects.npy", np.array([{}, {}], dtype=object), "objects.npy"),
+        ("text.npz", zipped("x.npy", b"no array"), "'x' in"),
     ],
 )
 def test_unusable_arrays_are_one_error(tmp_path: Path, name: str, content, message: str) -> None:
@@ -113,3 +125,30 @@ def test_folders_need_a_contract_and_pictures(tmp_path: Path) -> None:
         samples(FACE, tmp_path, 4)
     with pytest.raises(ToolchainError, match="nowhere"):
         samples(FACE, "nowhere", 4)
+    with pytest.raises(ToolchainError, match="no calibration data at ''"):
+        samples(FACE, "", 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((2, *FACE.inputs[0].shape[2:], 3), "transpose(0, 3, 1, 2)"),
+        (FACE.inputs[0].shape[1:], "array[None]"),
+        ((2, 3, 5, 7), "samples are on the first axis"),
+    ],
+)
+def test_arrays_of_another_layout_are_refused_with_the_way_out(tmp_path: Path, shape, hint: str) -> None:
+    np.save(tmp_path / "data.npy", np.zeros(shape, np.float32))
+    with pytest.raises(UsageError) as caught:
+        samples(SINGLE, tmp_path / "data.npy", 4)
+    assert hint in caught.value.hint
+
+
+def test_pictures_of_another_scale_are_refused_and_not_cut(tmp_path: Path) -> None:
+    shape = (2, *FACE.inputs[0].shape[1:])
+    pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    np.save(tmp_path / "data.npy", pixels)
+    with pytest.raises(UsageError, match=r"goes from 0.* to 25\d.*, the contract of"):
+        samples(SINGLE, tmp_path / "data.npy", 2)
+    found = list(stream(SINGLE, tmp_path / "data.npy", 2, rounded=False))
+    assert np.array_equal(found[1][SINGLE.inputs[0].name], pixels[1:])

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from toolchain.errors import ToolchainError, UnsupportedError, UsageError
+from toolchain.errors import ToolchainError, UnsupportedError, UnsupportedOpsError, UsageError
 from toolchain.source import Source, resolve
 from toolchain.spec import TensorSpec
 from toolchain.verify import reference_of
@@ -386,6 +386,18 @@ def test_what_is_no_model_is_one_line_with_a_hint(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused(model, UsageError, message, shape)
+
+
+def test_onnx_file_that_quantizes_at_run_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dynamic.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"], name="run_time")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [1, 4])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    refused(str(path), UnsupportedOpsError, "run_time", None)
 
 
 def test_weights_for_an_onnx_file_are_refused(cnn: Path) -> None:

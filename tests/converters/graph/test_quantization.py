@@ -42,7 +42,14 @@ def pair(source: str, made: str, scale: str = "s", zero: str = "z", name: str = 
     ]
 
 
-PARAMETERS = {"s": np.float32(0.5), "z": np.int8(3), "s2": np.float32(0.25), "z2": np.int8(0)}
+PARAMETERS = {
+    "s": np.float32(0.5),
+    "z": np.int8(3),
+    "s2": np.float32(0.25),
+    "z2": np.int8(0),
+    "s0": np.float32(0),
+    "s9": np.float32(np.inf),
+}
 
 
 def test_a_pair_marks_the_value_before_it():
@@ -111,6 +118,8 @@ BAD = {
         ],
         "not that of QuantizeLinear",
     ),
+    "zero": (pair("x", "y", "s0"), "not a positive number"),
+    "infinite": (pair("x", "y", "s9"), "not a positive number"),
 }
 
 

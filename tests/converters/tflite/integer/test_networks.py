@@ -194,6 +194,37 @@ def test_a_float_operator_that_is_accepted_is_an_island(island, side_by_side, fe
     assert report.conversions == {"QUANTIZE": 2, "DEQUANTIZE": 2}
 
 
+@pytest.mark.parametrize(("name", "hint"), [("Atn", "Atan"), ("angel", "angle"), ("AUTO", "auto")])
+def test_names_that_nothing_has_are_refused(island, name, hint):
+    with pytest.raises(UsageError, match=f"--allow-float {name}: no node and no operator") as caught:
+        convert(ir.serde.deserialize_model(island), "int8", allow_float=[name])
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["w1", "b1"])
+def test_weights_that_are_not_finite_are_the_reason(make_model, quantize, weights, feeds, name):
+    broken = weights[name].copy()
+    broken.flat[0] = np.nan
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], ["c"], name="broken", kernel_shape=weights["w1"].shape[2:]),
+        node("Relu", ["x"], ["r"], name="sound"),
+    ]
+    constants = {key: weights[key] for key in ("w1", "b1")} | {name: broken}
+    qdq = quantize(make_model(nodes, feeds, ["c", "r"], constants), feeds)
+    with pytest.raises(UnsupportedOpsError) as caught:
+        convert(ir.serde.deserialize_model(qdq), "int8")
+    (refusal,) = caught.value.refusals
+    assert (refusal.node, refusal.reason) == ("broken", "its weights or its bias hold NaN or infinite values")
+
+
+@pytest.mark.parametrize("order", [("Atan", "Relu"), ("Relu", "Atan")], ids=["at the input", "at the output"])
+def test_operators_that_stay_float_are_named_before_borders_without_scale(make_model, quantize, feeds, order):
+    nodes = [node(order[0], ["x"], ["a"], name="first"), node(order[1], ["a"], ["y"], name="second")]
+    qdq = quantize(make_model(nodes, feeds), feeds)
+    with pytest.raises(UnsupportedOpsError, match="Atan"):
+        convert(ir.serde.deserialize_model(qdq), "int8", io="int8")
+
+
 def test_nodes_are_kept_float_on_request(make_model, quantize, side_by_side, weights, feeds):
     kept = ["depthwise"]
     qdq = quantize(make_model(BLOCK, feeds, ["y"], weights), feeds, kept)
