@@ -111,7 +111,7 @@ class StillHourglass(nn.Module):
 
 
 class LightHourglass(nn.Module):
-    """The product variant: one 3x3 convolution as stem and no dense tail.
+    """One 3x3 convolution as stem and no dense tail.
 
     The 64-channel stem at full resolution is 60 to 80 % of the multiply-adds of the published network.
     """
@@ -131,7 +131,10 @@ SOURCE = "Mobile-Hourglass (thesis, chapter 5); stem reconstructed from the para
 
 register_model(
     face_spec(
-        "mobile-hourglass", "face parsing, light stem, f16 t6; ships with weights", SOURCE, previous=True
+        "mobile-hourglass-light",
+        "face parsing, light stem, f16 t6; ships with weights",
+        SOURCE,
+        previous=True,
     )
 )(LightHourglass)
 

@@ -142,7 +142,7 @@ def check_overlay(photograph: Path, overlay: Path) -> None:
 @pytest.mark.slow
 def test_training_commands_run_as_written(repository: Path) -> None:
     commands = [words for page in PAGES for words in tool_commands(page) if words[0] == "train"]
-    assert len(commands) == 2
+    assert len(commands) == 3
     drawn = load_file(ROOT / "tests" / "toolchain" / "training" / "conftest.py", "drawn_faces")
     drawn.write_zip(repository / "celebamask_hq_256.zip", 4, 2)
     for words in commands:

@@ -7,7 +7,8 @@ from toolchain.models import zoo
 
 COUNTS = {
     "lenet": 431_080,
-    "mobile-hourglass": 58_650,
+    "mobile-hourglass": 248_066,
+    "mobile-hourglass-light": 58_650,
     "mobile-hourglass-still-f16-t3": 86_634,
     "mobile-hourglass-still-f16-t6": 116_874,
     "mobile-hourglass-still-f32-t3": 169_738,

@@ -23,6 +23,7 @@ from toolchain.verify import run_file
 # Small pictures where the network takes any size: what is tested does not depend on it.
 FAMILIES = {
     "mobile-hourglass": (1, 3, 64, 64),
+    "mobile-hourglass-light": (1, 3, 64, 64),
     "mobile-hourglass-video-f32-t6": (1, 3, 64, 64),
     "mobile-hourglass-still-f16-t3": (1, 3, 64, 64),
     "unet": (1, 3, 64, 64),

@@ -16,7 +16,7 @@ from toolchain.training.datasets import open_pairs
 from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.metrics import FaceF1
 from toolchain.training.progress import Totals
-from toolchain.training.ranges import measure_ranges
+from toolchain.training.ranges import METHOD, measure_ranges
 from toolchain.training.teacher import NormalizedParser
 
 CALIBRATION_PICTURES = 64
@@ -67,7 +67,7 @@ def calibration(data: str, network: nn.Module, spec: ModelSpec) -> dict[str, Any
     indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
     ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))
     return {
-        "method": "minmax",
+        "method": METHOD,
         "pictures": count,
         "split": "train",
         "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},

@@ -44,7 +44,7 @@ def test_training_writes_weights_and_card(faces: Path, tmp_path: Path, capsys) -
     assert train(faces, tmp_path, "--epochs", "2", "--json") == 0
     card = json.loads(capsys.readouterr().out)
     assert card == json.loads((tmp_path / "mobile-hourglass.json").read_text())
-    assert card["parameters"] == 58_650
+    assert card["parameters"] == 248_066
     assert set(card["figures"]["per_class_f1"]) == set(zoo().get("mobile-hourglass").spec.labels)
     assert "research" in card["terms"]
     ranges = card["calibration"]["ranges"]
