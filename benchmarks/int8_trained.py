@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def compare_one(name: str, data: Path, folder: Path, peer: Peer, settings: Setti
 
 def _weights(name: str, data: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
     if name == LENET:
-        return trained_weights(data, folder / "weights", lambda line: sys.stderr.write(f"{line}\n"))
+        return trained_weights(data, folder / "weights", partial(print, file=sys.stderr))
     weights = zoo().get(name).weights
     assert weights is not None
     return weights, {"name": name, "data": "shipped with the zoo, see its card"}

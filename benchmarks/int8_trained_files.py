@@ -89,8 +89,8 @@ def write_files(name: str, weights: Path, calibration: Path, folder: Path, peer:
         theirs / f"{name}.tflite",
         {ranges: theirs / f"{ranges}.tflite" for ranges in PEER_RANGES},
     )
-    export = ["export", name, "--weights", weights, "-f", "tflite"]
-    samples = ["--calibration", calibration]
+    export: list[str | Path] = ["export", name, "--weights", weights, "-f", "tflite"]
+    samples: list[str | Path] = ["--calibration", calibration]
     for step, options, output in (
         ("fp32", ["-p", "fp32"], ours),
         ("int8", ["-p", "int8", *samples], ours),
@@ -99,12 +99,19 @@ def write_files(name: str, weights: Path, calibration: Path, folder: Path, peer:
         files.steps[step] = _toolchain([*export, *options, "-o", output])
     theirs.mkdir(parents=True, exist_ok=True)
     shutil.copy(weights, theirs / f"{name}.safetensors")
-    python = [peer.python, "-P", "-W", "ignore"]
-    convert = [*python, peer.scripts / CONVERT, name, "--output", theirs]
+    python: list[str | Path] = [peer.python, "-P", "-W", "ignore"]
+    convert: list[str | Path] = [*python, peer.scripts / CONVERT, name, "--output", theirs]
     files.steps["peer fp32"] = _run(convert, convert)
     for ranges, path in files.peers.items():
         paths = [files.peer_float, calibration, path]
-        quantize = [*python, peer.scripts / QUANTIZE, *paths, "--ranges", ranges, "--channels-first"]
+        quantize: list[str | Path] = [
+            *python,
+            peer.scripts / QUANTIZE,
+            *paths,
+            "--ranges",
+            ranges,
+            "--channels-first",
+        ]
         files.steps[f"peer {ranges}"] = _run(quantize, quantize)
     return files
 

@@ -93,8 +93,8 @@ def write_samples(
     files = SampleFiles(folder / "calibration.npz", folder / "measured.npz")
     inputs = {tensor.name for tensor in entry.spec.inputs}
     found = _stacked(make(entry.spec, network, data, calibration, False), calibration)
-    np.savez(files.calibration, **{key: array for key, array in found.items() if key in inputs})
-    np.savez(files.measured, **_stacked(make(entry.spec, network, data, measured, True), measured))
+    np.savez(files.calibration, **{key: array for key, array in found.items() if key in inputs})  # type: ignore[arg-type]
+    np.savez(files.measured, **_stacked(make(entry.spec, network, data, measured, True), measured))  # type: ignore[arg-type]
     return files
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolchain.errors import ParityError, UnsupportedError
+from toolchain.gate import allowed_drop, way_out
 from toolchain.head import with_head
 from toolchain.integer_graphs import prepare
 from toolchain.integer_summary import integer_summary
@@ -38,8 +39,6 @@ from toolchain.versions import versions
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Precisions that lose so little that a failed gate is a fault, not a choice.
-EXACT = ("fp32", "fp16")
 SCORES = "scores"
 
 
@@ -162,7 +161,9 @@ def export_source(source: Source, options: ExportOptions) -> Exported:
             for target, job in prepared.jobs
         ]
         with _timed("reference", seconds, options):
-            truth = _truth(source, options)
+            # A gate of --max-drop holds on the samples that the layers were chosen with, not on some of them.
+            count = max(options.count, *(repair.samples for repair in prepared.repairs.values()), 0)
+            truth = _truth(source, options, count)
             parity = _graph_parity(source, graph, truth)
         reports = {options.output / d.name: d.written.report for d in drafts if d.written.report}
         mixtures = {
@@ -206,16 +207,24 @@ class _Truth:
 
 
 def clean_graph(source: Source) -> ir.Model:
-    """The cleaned ONNX graph of a network; a PyTorch network goes through torch.onnx.export."""
+    """The cleaned ONNX graph of a network; a PyTorch network goes through torch.onnx.export.
+
+    Raises:
+        UnsupportedError: a constant holds NaN, or a weight is infinite.
+    """
     from toolchain.converters.graph import clean
     from toolchain.converters.graph.append_head import append_head
+    from toolchain.converters.graph.require_finite import require_finite_weights
     from toolchain.converters.torch_to_onnx import torch_to_onnx
 
     if source.module is not None:
         graph = torch_to_onnx(source.module, source.spec.inputs, _output_names(source))
+        require_finite_weights(graph)
         clean(graph)
     else:
+        assert source.graph is not None
         assert source.cleaned is not None
+        require_finite_weights(source.graph)
         graph = source.cleaned.clone()
     if source.head is not None:
         append_head(graph, source.head)
@@ -256,9 +265,9 @@ def _convert(
     return _Draft(name, target.name, job.precision, written, seconds["convert"])
 
 
-def _truth(source: Source, options: ExportOptions) -> _Truth:
+def _truth(source: Source, options: ExportOptions, count: int) -> _Truth:
     with reference_of(source) as reference:
-        inputs, origin = samples(source.spec, options.calibration, options.count)
+        inputs, origin = samples(source.spec, options.calibration, count)
         inputs, expected = answers(source.spec, inputs, reference.run)
     return _Truth(inputs, origin, expected, "torch" if source.module is not None else "onnx")
 
@@ -278,7 +287,8 @@ def _check(
     with _timed("verify", seconds, options):
         actual = _run(source, draft, truth, stage)
     parity = compare(truth.expected, actual, spec.task, truth.runtime, truth.origin)
-    failed = failures(parity, draft.precision, spec)
+    drop = allowed_drop(spec, options, draft.precision, truth.expected, actual)
+    failed = failures(parity, draft.precision, spec, drop)
     if failed:
         rejected = stage.reject(draft.name)
         if not _repeats(source, truth):
@@ -290,7 +300,7 @@ def _check(
             )
         raise ParityError(
             f"'{draft.name}' does not compute what the network computes: {'; '.join(failed)}",
-            f"it is kept as '{rejected}'; {_way_out(draft.precision)}",
+            f"it is kept as '{rejected}'; {way_out(source, options, draft.precision)}",
         )
     artifact = Artifact(
         path=options.output / draft.name,
@@ -311,12 +321,6 @@ def _check(
         integer=integer,
     )
     return stage.publish(draft.name, artifact)
-
-
-def _way_out(precision: str) -> str:
-    if precision in EXACT:
-        return "please report this fault of the converter with the network"
-    return "this network needs more bits: choose another precision"
 
 
 def _run(source: Source, draft: _Draft, truth: _Truth, stage: Staged) -> list[Arrays]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from toolchain.converters.tflite.integer_report import AUTO
-from toolchain.errors import UsageError
+from toolchain.errors import Refusal, UnsupportedOpsError, UsageError
 from toolchain.jobs import ExportOptions, Job
 from toolchain.quantize import ACTIVATIONS, QuantizeOptions, quantized_graph
 from toolchain.source import Source
@@ -64,8 +64,45 @@ def prepare(source: Source, graph: ir.Model, jobs: Sequence[Job], options: Expor
         kept = tuple(repaired.kept) if repaired else ()
         if target.name == "tflite" and job.precision in ACTIVATIONS and AUTO in job.allow_float:
             kept = _fastest(graph, replace(job, kept_float=kept), options, made)
+        elif target.name != "tflite" and job.precision in ACTIVATIONS:
+            _refuse_floats(graph, kept, job.allow_float, target.name)
         made.jobs.append((target, replace(job, kept_float=kept)))
     return made
+
+
+def _refuse_floats(graph: ir.Model, kept: Collection[str], allowed: Collection[str], target: str) -> None:
+    """Refuse what would be float in a file of pairs; the .tflite writer refuses by what it has written.
+
+    A graph that another tool has quantized is left as that tool meant it.
+
+    Raises:
+        UnsupportedOpsError: names every operator that nobody accepted.
+    """
+    from toolchain.converters.graph.quantization import is_quantized
+    from toolchain.converters.quantize.integer_forms import write_integer_forms
+    from toolchain.converters.quantize.integer_nodes import integer_nodes
+    from toolchain.converters.quantize.scheme import MOVING
+
+    if is_quantized(graph) or AUTO in allowed:
+        return
+    made = graph.clone()
+    write_integer_forms(made, kept)
+    integer = integer_nodes(made.graph, kept)
+    refusals = [
+        Refusal(
+            node.op_type,
+            node.name or "",
+            "it stays float in an int8 file: there is no integer form of it",
+            f"accept it with --allow-float {node.op_type}, or all such operators with --allow-float auto",
+        )
+        for node in made.graph
+        if node not in integer
+        and node.op_type not in MOVING
+        and not {node.name, node.op_type} & {*kept, *allowed}
+        and any(value.dtype is not None and value.dtype.is_floating_point() for value in node.outputs)
+    ]
+    if refusals:
+        raise UnsupportedOpsError(refusals, f"{target} int8", "computed with integers in")
 
 
 def _fastest(graph: ir.Model, job: WriteOptions, options: ExportOptions, made: Prepared) -> tuple[str, ...]:

@@ -123,11 +123,17 @@ def _check_comparable(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> N
             )
 
 
-def failures(parity: Parity, precision: str, spec: ModelSpec) -> list[str]:
+def failures(parity: Parity, precision: str, spec: ModelSpec, max_drop: float | None = None) -> list[str]:
     """Which gates a file of this precision fails, as sentences; empty when it passes.
 
     Labels have no signal-to-noise ratio: where the network's first output holds labels, their agreement
     decides at every precision. What is not finite where the network's output is fails at every precision.
+
+    Args:
+        parity: how close the file is to its network.
+        precision: of the file.
+        spec: the network's contract.
+        max_drop: points of label agreement that may be lost, 0 to 100, instead of AGREEMENT_GATES.
     """
     found = []
     task = spec.task
@@ -137,8 +143,10 @@ def failures(parity: Parity, precision: str, spec: ModelSpec) -> list[str]:
         floor = UNLABELLED_GATE
     if floor is not None and not parity.sqnr_db >= floor:
         found.append(f"SQNR {parity.sqnr_db:.1f} dB is below {floor:.0f} dB")
-    if floor is None and parity.agreement is not None and parity.agreement < AGREEMENT_GATES[task]:
-        found.append(f"label agreement {parity.agreement:.2%} is below {AGREEMENT_GATES[task]:.0%}")
+    if floor is None and parity.agreement is not None:
+        points = 100.0 * AGREEMENT_GATES[task] if max_drop is None else 100.0 - max_drop
+        if 100.0 * parity.agreement < points:
+            found.append(f"label agreement {parity.agreement:.2%} is below {points:g}%")
     if not found and not math.isfinite(parity.max_abs):
         found.append("an output is not finite where the network's is, or the other way round")
     return found

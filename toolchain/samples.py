@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toolchain.training.datasets import FacePairs
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+ARRAYS = (".npy", ".npz")
 SYNTHETIC = 4
 # Kinds of numpy types: floating-point, signed, unsigned, bool.
 NUMBERS = "fiub"
@@ -71,9 +72,10 @@ def stream(
     for number, sample in enumerate(itertools.islice(found, count)):  # noqa: B007
         yield _of_pixels(spec, sample, str(calibration)) if rounded else sample
     if number < 0:
-        raise UsageError(
-            f"'{calibration}' holds no samples", f"pictures end in {', '.join(sorted(PICTURES))}"
-        )
+        hint = f"pictures end in {', '.join(sorted(PICTURES))}"
+        if str(calibration).endswith(ARRAYS):
+            hint = f"samples are on the first axis, '{spec.name}' takes {spec.inputs[0].shape[0]} at once"
+        raise UsageError(f"'{calibration}' holds no samples", hint)
 
 
 def true_labels(spec: ModelSpec, calibration: str | Path, count: int) -> list[np.ndarray] | None:
@@ -171,7 +173,7 @@ def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arr
     # The empty text would be the current folder.
     if text and Path(text).is_dir():
         return _from_folder(spec, Path(text))
-    if text.endswith((".npy", ".npz")):
+    if text.endswith(ARRAYS):
         return _from_arrays(spec, Path(text))
     raise UsageError(
         f"no calibration data at '{text}'",
@@ -336,6 +338,8 @@ def _from_dataset(spec: ModelSpec, text: str, split: str) -> Iterator[Arrays]:
 
 def _loaded(path: Path) -> Arrays:
     """Arrays by name; the only one of a .npy file has the name ""."""
+    if not path.exists():
+        raise UsageError(f"no file at '{path}'", "give a .npy or .npz file that exists")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -371,7 +375,9 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
     for tensor in spec.inputs:
         array = arrays.get(tensor.name)
         if array is None:
-            raise UsageError(f"'{path}' has no array '{tensor.name}'", f"it has: {', '.join(arrays)}")
+            raise UsageError(
+                f"'{path}' has no array '{tensor.name}'", f"it has: {', '.join(arrays) or 'none'}"
+            )
         if array.shape[1:] != tensor.shape[1:]:
             raise UsageError(
                 f"'{tensor.name}' in '{path}' has samples of shape {array.shape[1:]}, the network takes"
@@ -388,8 +394,5 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
     count = min(len(arrays[name]) // batch for name, batch in batches.items())
     for index in range(count):
         yield {
-            tensor.name: arrays[tensor.name][index * batches[tensor.name] :][: batches[tensor.name]].astype(
-                tensor.dtype
-            )
-            for tensor in spec.inputs
+            t.name: arrays[t.name][index * t.shape[0] :][: t.shape[0]].astype(t.dtype) for t in spec.inputs
         }

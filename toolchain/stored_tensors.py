@@ -63,6 +63,22 @@ class StoredFile(ABC):
         self.close()
 
 
+def require_stored(path: Path) -> str:
+    """The suffix of a file whose tensors can be looked at, in lower case and without `.rejected`.
+
+    Raises:
+        UsageError: there is no such file, or it has another format.
+    """
+    suffix = Path(path.name.lower().removesuffix(REJECTED)).suffix
+    if suffix not in _LOADABLE:
+        raise UsageError(
+            f"the layers of '{path}' cannot be looked at", f"give a {' or '.join(_LOADABLE)} file"
+        )
+    if not path.is_file():
+        raise UsageError(f"no model file at '{path}'", "`toolchain export` writes one")
+    return suffix
+
+
 def open_stored(path: Path, source: Source) -> StoredFile:
     """Open a .tflite file, or an ONNX graph with QuantizeLinear/DequantizeLinear pairs.
 
@@ -74,13 +90,7 @@ def open_stored(path: Path, source: Source) -> StoredFile:
         UsageError: there is no such file, or it has another format.
         UnsupportedError: the file is damaged, or has no tensor that could be compared.
     """
-    suffix = Path(path.name.lower().removesuffix(REJECTED)).suffix
-    if suffix not in _LOADABLE:
-        raise UsageError(
-            f"the layers of '{path}' cannot be looked at", f"give a {' or '.join(_LOADABLE)} file"
-        )
-    if not path.is_file():
-        raise UsageError(f"no model file at '{path}'", "`toolchain export` writes one")
+    suffix = require_stored(path)
     found: StoredFile = TFLiteFile(path, source) if suffix == ".tflite" else QDQFile(path, source)
     if not found.tensors:
         raise UnsupportedError(

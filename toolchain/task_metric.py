@@ -61,6 +61,21 @@ def task_metric(spec: ModelSpec, calibration: str | Path | None, count: int) -> 
     return TaskMetric(name, points, sum(labels.size for labels in truth))
 
 
+def points_lost(
+    spec: ModelSpec, calibration: str | Path | None, expected: Sequence[Arrays], actual: Sequence[Arrays]
+) -> float | None:
+    """Points of the task's metric that a file has less than its network; None where there are no true labels.
+
+    Args:
+        spec: the network's contract.
+        calibration: as for `task_metric`.
+        expected: the network's answers to the first samples.
+        actual: the file's, to the same.
+    """
+    metric = task_metric(spec, calibration, len(expected))
+    return None if metric is None else metric.points(expected) - metric.points(actual)
+
+
 def _classes(spec: ModelSpec) -> int:
     """How many classes the first output tells apart; 0 where it holds labels, and these have no names."""
     output = spec.outputs[0]

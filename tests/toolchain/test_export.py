@@ -186,6 +186,16 @@ def test_network_that_is_never_finite_is_no_match(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize(("value", "said"), [(torch.nan, "NaN"), (torch.inf, "infinite")])
+@pytest.mark.parametrize("allow_float", [(), ("auto",)])
+def test_weights_that_are_no_numbers_are_named(value: float, said: str, allow_float, tmp_path: Path) -> None:
+    network = small()
+    network.weight.data[0, 0, 0, 0] = value
+    with pytest.raises(UnsupportedError, match=f"'weight', which Conv .* reads, holds {said} values"):
+        toolchain.export(network, X, ["tflite"], ["int8"], output=tmp_path / "out", allow_float=allow_float)
+    assert files(tmp_path / "out") == []
+
+
 def test_network_that_is_finite_somewhere_is_compared_there(format_: str, tmp_path: Path) -> None:
     made = export(Apply(torch.log), X, format_, tmp_path)
     assert made.parity is not None

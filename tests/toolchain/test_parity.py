@@ -105,6 +105,16 @@ def test_gates(precision: str, sqnr: float, agreement: float | None, task: str, 
     assert len(failures(Parity(sqnr, 0.0, agreement, 1), precision, spec_of(task))) == count
 
 
+@pytest.mark.parametrize(
+    ("max_drop", "agreement", "count"),
+    [(100.0, 0.0, 0), (5.0, 0.95, 0), (5.0, 0.9499, 1), (0.5, 0.995, 0), (0.5, 0.994, 1), (0.0, 0.9999, 1)],
+)
+def test_a_drop_that_is_asked_for_is_the_gate(max_drop: float, agreement: float, count: int) -> None:
+    found = failures(Parity(20.0, 0.0, agreement, 1), "int8", spec_of(SEGMENTATION), max_drop)
+    assert len(found) == count
+    assert not found or found[0].endswith(f"is below {100 - max_drop:g}%")
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_of_labels_only_the_agreement_counts(dtype: type) -> None:
     expected, actual = np.zeros((1, 4, 4), np.int64), np.zeros((1, 4, 4), dtype)

@@ -129,14 +129,15 @@ def test_pixels_in_place_of_normalized_pictures_are_refused(tmp_path: Path) -> N
     assert any("was it left without normalization?" in note for note in notes)
 
 
-def test_float_operators_are_refused_unless_accepted(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["tflite", "onnx", "coreml"])
+def test_float_operators_are_refused_unless_accepted(format_: str, data: Path, tmp_path: Path) -> None:
     network = Classifier(Arctangent())
     with pytest.raises(UnsupportedOpsError) as caught:
-        toolchain.export(network, torch.zeros(SHAPE), ["tflite"], ["int8"], data, tmp_path)
+        toolchain.export(network, torch.zeros(SHAPE), [format_], ["int8"], data, tmp_path / "out")
     assert {refusal.op for refusal in caught.value.refusals} == {"Atan"}
-    assert not list(tmp_path.glob("*.tflite"))
+    assert not list(tmp_path.glob("out/*-int8.*"))
     accepted = toolchain.export(
-        network, torch.zeros(SHAPE), ["tflite"], ["int8"], data, tmp_path, allow_float=["Atan"]
+        network, torch.zeros(SHAPE), [format_], ["int8"], data, tmp_path, allow_float=["Atan"]
     )
     assert len(accepted) == 1
 

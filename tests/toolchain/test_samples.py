@@ -91,7 +91,8 @@ def zipped(name: str, content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.npz", None, "missing.npz"),
+        ("missing.npz", None, "no file at"),
+        ("missing.npy", None, "no file at"),
         ("bad.npz", b"no zip", "bad.npz"),
         ("one.npy", np.zeros((2, 5), np.float32), "one array"),
         ("keys.npz", {"x": np.zeros((2, 5), np.float32)}, "no array 'ids'"),
@@ -113,6 +114,21 @@ def test_unusable_arrays_are_one_error(tmp_path: Path, name: str, content, messa
     with pytest.raises(ToolchainError) as caught:
         samples(PLAIN, path, 4)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("none.npy", np.zeros((0, 3, 16, 16), np.float32), "samples are on the first axis, 'face' takes 1"),
+        ("none.npz", {}, "it has: none"),
+    ],
+)
+def test_files_without_samples_say_what_they_lack(tmp_path: Path, name: str, content, hint: str) -> None:
+    path = tmp_path / name
+    np.savez(path, **content) if isinstance(content, dict) else np.save(path, content)
+    with pytest.raises(UsageError) as caught:
+        samples(SINGLE, path, 4)
+    assert hint in caught.value.hint
 
 
 def test_folders_need_a_contract_and_pictures(tmp_path: Path) -> None:

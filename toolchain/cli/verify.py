@@ -79,7 +79,10 @@ def verify(
 def _check_layers(
     artifacts: list[Path], layers: bool, layers_csv: Path | None, explorer: Path | None
 ) -> None:
-    """Raises UsageError for a file to write that would replace a model, or that nobody asked to fill."""
+    """Raises UsageError for a file to write that would replace a model, or that nobody asked to fill.
+
+    And for a model file without layers to see, before the long comparison.
+    """
     for flag, path, suffix in (("--csv", layers_csv, ".csv"), ("--explorer", explorer, ".json")):
         if path is None:
             continue
@@ -89,6 +92,10 @@ def _check_layers(
             raise UsageError(f"'{path}' is no name for a {suffix} file", f"{flag} PATH{suffix}")
     if layers and len(artifacts) > 1:
         raise UsageError(f"--layers is for one file, not {len(artifacts)}", "give one after the other")
+    if layers:
+        from toolchain.stored_tensors import require_stored
+
+        require_stored(artifacts[0])
 
 
 def _layer_table(path: Path, source: Source, calibration: str | None, count: int) -> LayerTable:

@@ -1,0 +1,56 @@
+"""What a written file may lose by the flags of its export, and what to do about one that loses more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolchain.jobs import ExportOptions
+from toolchain.parity import Arrays
+from toolchain.quantize import ACTIVATIONS
+from toolchain.source import Source
+from toolchain.spec import ModelSpec
+from toolchain.task_metric import points_lost
+
+# Precisions that lose so little that a failed gate is a fault, not a choice.
+EXACT = ("fp32", "fp16")
+ALL_POINTS = 100.0
+
+
+def allowed_drop(
+    spec: ModelSpec,
+    options: ExportOptions,
+    precision: str,
+    expected: Sequence[Arrays],
+    actual: Sequence[Arrays],
+) -> float | None:
+    """Points of label agreement that a file may lose because of `max_drop`; None for the usual gate.
+
+    Where there are true labels, `max_drop` is of the task's metric: labels that were wrong may become other
+    ones, and agreement says nothing about a file that loses few enough points.
+
+    Args:
+        spec: the network's contract.
+        options: of the export.
+        precision: of the file.
+        expected: the network's answers to the first samples.
+        actual: the file's, to the same.
+    """
+    if options.max_drop is None or precision not in ACTIVATIONS:
+        return None
+    lost = points_lost(spec, options.calibration, expected, actual)
+    if lost is None:
+        return options.max_drop
+    return ALL_POINTS if lost <= options.max_drop else None
+
+
+def way_out(source: Source, options: ExportOptions, precision: str) -> str:
+    """What to do about a file of this precision that fails its gate."""
+    if precision in EXACT:
+        return "please report this fault of the converter with the network"
+    if precision == "int8" and source.head == "softmax":
+        return "int8 probabilities are steps of 1/256, and ties lose their labels: try --head argmax"
+    if precision in ACTIVATIONS and options.max_drop is not None:
+        return (
+            "the file rounds otherwise than the graph that its layers were chosen on: try another --max-drop"
+        )
+    return "this network needs more bits: choose another precision"
