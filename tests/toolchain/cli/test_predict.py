@@ -221,7 +221,7 @@ def test_a_classifier_prints_a_table(classifier, painted, capsys):
 def hourglass(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trained face parser in three formats; with fewer pixels than usual, for speed."""
     folder = tmp_path_factory.mktemp("hourglass")
-    made = ["export", "mobile-hourglass", "--input-shape", "1,3,128,128", "-o", str(folder)]
+    made = ["export", "mobile-hourglass-light", "--input-shape", "1,3,128,128", "-o", str(folder)]
     formats = ["-f", "tflite", "-f", "coreml", "-f", "mlmodel"]
     assert run([*made, *formats, "-p", "fp32", "-p", "fp16"]) == 0
     return folder
@@ -243,7 +243,7 @@ def test_core_ml_draws_what_tflite_draws(name, whole, hourglass, tmp_path, capsy
     reports, drawn = [], []
     for file in ("fp32.tflite", name):
         output = tmp_path / f"{file}.png"
-        arguments = ["predict", str(hourglass / f"mobile-hourglass-{file}"), str(PHOTOGRAPH)]
+        arguments = ["predict", str(hourglass / f"mobile-hourglass-light-{file}"), str(PHOTOGRAPH)]
         capsys.readouterr()
         assert run([*arguments, "-o", str(output), *flags]) == 0
         reports.append(json.loads(capsys.readouterr().out))

@@ -227,8 +227,9 @@ def test_a_teacher_is_learnt_from(faces: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("toolchain.training.fit.calibration", lambda *_: {})
     quick = read_recipe("quick").with_values(size=32, epochs=4, batch_size=4, learning_rate=1e-2)
     recipe = replace(quick, loss=replace(quick.loss, distillation=1.0))
-    card = fit(faces, tmp_path, recipe=recipe, teacher="mobile-hourglass", weights=None)
-    assert card["teacher"] == "mobile-hourglass"
+    light = "mobile-hourglass-light"
+    card = fit(faces, tmp_path, recipe=recipe, model=light, teacher=light, weights=None)
+    assert card["teacher"] == light
     rows = list(csv.DictReader((tmp_path / "log" / "version_0" / "metrics.csv").open()))
     taught = [float(row["train_distillation"]) for row in rows if row["train_distillation"]]
     assert len(taught) == 4

@@ -22,7 +22,7 @@ def test_published_recipe_is_the_published_one() -> None:
 
 
 def test_names_of_the_recipes() -> None:
-    assert recipe_names() == ["best", "published", "quick"]
+    assert recipe_names() == ["best", "published", "qat", "quick"]
     assert all(read_recipe(name).name == name and read_recipe(name).description for name in recipe_names())
 
 
@@ -101,7 +101,7 @@ def test_other_values() -> None:
         recipe.with_values(size=100)
 
 
-@pytest.mark.parametrize("name", ["best", "published", "quick"])
+@pytest.mark.parametrize("name", ["best", "published", "qat", "quick"])
 def test_json_makes_the_same_recipe_again(name: str) -> None:
     recipe = read_recipe(name)
     table = {key: value for key, value in recipe.as_json().items() if key != "name"}
