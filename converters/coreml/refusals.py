@@ -8,7 +8,7 @@ from types import TracebackType
 
 THEIRS, OURS = "coremltools", "toolchain"
 # coremltools checks parameters by exceptions of all these types; a full disk or memory is none of them.
-TYPES = (ValueError, TypeError, NotImplementedError, RuntimeError, AssertionError, KeyError, IndexError)
+TYPES = (ValueError, TypeError, RuntimeError, AssertionError, KeyError, IndexError)
 
 
 class CoremltoolsRefused(Exception):  # noqa: N818

@@ -17,8 +17,9 @@ from toolchain.training.datasets.mapping import numbered
 from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.datasets.partners import partners
 
-# What zipfile raises for a member that is cut, changed, encrypted or packed by an unknown method.
-_DAMAGES = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+# What zipfile raises for a member that is cut, changed, encrypted or (a RuntimeError too) packed by an
+# unknown method.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError)
 
 
 def open_celebamask(path: str, split: str, size: int) -> FacePairs:
@@ -98,14 +99,7 @@ class CelebAMask(FacePairs):
             if self._archive.getinfo(member).file_size > MAX_FILE_BYTES:
                 raise UnsupportedError(f"{self._where(member)} is larger than {MAX_FILE_BYTES >> 20} MiB")
             return self._archive.read(member)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except _DAMAGES as error:
             raise UnsupportedError(f"{self._where(member)} is damaged: {error}") from error
 
 
