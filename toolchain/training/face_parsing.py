@@ -76,7 +76,7 @@ class FaceParsing(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             image, label = self.augment(batch[0].float() / 255, batch[1].long())
             image = image * 255
-            previous, label = self._previous(label)
+            previous = self._previous(label)
         logits = self(image, previous)
         taught = None
         for teacher in self._teacher:
@@ -97,11 +97,11 @@ class FaceParsing(lightning.LightningModule):
             f" is '{self.trainer.default_root_dir}/last.ckpt'",
         )
 
-    def _previous(self, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Faked masks and the labels to learn with them; no masks where no one looks at them."""
+    def _previous(self, label: Tensor) -> Tensor:
+        """Faked masks; nothing where no one looks at them."""
         if any(parser.takes_previous for parser in (self.parser, *self._teacher)):
             return fake_previous(label, self.classes, self.recipe.previous)
-        return label.new_zeros(len(label), self.classes, 0, 0, dtype=torch.float32), label
+        return label.new_zeros(len(label), self.classes, 0, 0, dtype=torch.float32)
 
     def predict_labels(self, image: Tensor) -> Tensor:
         """Picture (N, 3, H, W) in 0-255 -> labels (N, H, W) int64, with an empty previous mask."""

@@ -15,10 +15,6 @@ from toolchain.training.warp import POINTS, sampling_grid
 
 # Holes of a mask are filled from the means of blocks, this many along the shorter side.
 BLOCKS = 16
-# Held outlines wobble over this many pixels, by classes that weigh e^(WOBBLE * normal) in the vote of a
-# pixel's neighbours.
-CELL = 12
-WOBBLE = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,6 @@ class PreviousSettings:
         soft: probability that edges are blurred over five pixels instead of three.
         growth: how much a class may grow or shrink: its probabilities are multiplied by at most e^growth or
             e^-growth, which moves blurred edges.
-        hold: share of the masks after a small motion whose outlines, off by up to two pixels, are the ones to
-            learn. Where an outline lies to the pixel is a matter of taste; a network that keeps the one of
-            the frame before does not flicker.
     """
 
     empty: float = share(0.5)
@@ -55,7 +48,6 @@ class PreviousSettings:
     drop: float = share(0.1)
     soft: float = share(0.5)
     growth: float = number(2.0, 0.0, 5.0)
-    hold: float = share(0.0)
 
     def __post_init__(self) -> None:
         check(self, "previous")
@@ -67,10 +59,8 @@ class PreviousSettings:
 
 
 @torch.no_grad()
-def fake_previous(
-    label: Tensor, classes: int, settings: PreviousSettings = PreviousSettings()
-) -> tuple[Tensor, Tensor]:
-    """Class probabilities that a network could have given for the previous frame, and the labels to learn.
+def fake_previous(label: Tensor, classes: int, settings: PreviousSettings = PreviousSettings()) -> Tensor:
+    """Class probabilities that a network could have given for the previous frame.
 
     Args:
         label: (N, H, W) int64 with classes 0..classes-1, and 255 where unknown.
@@ -78,8 +68,7 @@ def fake_previous(
         settings: how often and how far the masks are off.
 
     Returns:
-        The masks, (N, classes, H, W) float32, channels last in memory; each sums to 1 in every pixel or is
-        zero. And the labels to learn, (N, H, W) int64: `label` but for the outlines that are to be held.
+        (N, classes, H, W) float32, channels last in memory; each mask sums to 1 in every pixel or is zero.
     """
     count, height, width = label.shape
     kind = torch.rand(count)
@@ -89,39 +78,11 @@ def fake_previous(
         other = (kind >= 1 - settings.other)[chosen]
         source = torch.where(other, (chosen - 1) % count, chosen)
         large = (kind < settings.empty + settings.large)[chosen]
-        held = _held(other | large, settings.hold)
         # Positions need more digits than bfloat16 has.
         with torch.autocast(label.device.type, enabled=False):
-            true = label[source.to(label.device)]
-            if len(held):
-                true[held.to(label.device)] = _wobbled(true[held.to(label.device)], classes)
-                target = label.clone()
-                target[chosen[held].to(label.device)] = true[held.to(label.device)]
-                label = target
-            moved = _moved(true, large, settings)
-        result[chosen.to(label.device)] = _probabilities(moved, classes, settings, held)
-    return result.permute(0, 3, 1, 2), label
-
-
-def _held(excluded: Tensor, share: float) -> Tensor:
-    """Positions of the masks whose outlines are held."""
-    if not share:
-        return excluded.new_zeros(0, dtype=torch.int64)
-    return ((torch.rand(len(excluded)) < share) & ~excluded).nonzero()[:, 0]
-
-
-def _wobbled(label: Tensor, classes: int) -> Tensor:
-    """Labels (n, H, W) int64 whose outlines lie up to two pixels off, here one way and there another."""
-    count, height, width = label.shape
-    cells = (max(2, height // CELL), max(2, width // CELL))
-    gain = WOBBLE * torch.randn(count, classes, *cells, device=label.device)
-    gain = functional.interpolate(gain, size=(height, width), mode="bilinear", align_corners=False)
-    index = torch.arange(classes, dtype=torch.uint8, device=label.device)
-    one_hot = (label.to(torch.uint8)[..., None] == index).to(torch.uint8)
-    # Twice three by three counts up to 81 and reaches two pixels far.
-    near = _sum3x3(_sum3x3(one_hot)).float()
-    wobbled = near.mul_(gain.exp_().permute(0, 2, 3, 1)).argmax(-1)
-    return torch.where(label == IGNORE, IGNORE, wobbled)
+            moved = _moved(label[source.to(label.device)], large, settings)
+        result[chosen.to(label.device)] = _probabilities(moved, classes, settings)
+    return result.permute(0, 3, 1, 2)
 
 
 def _moved(label: Tensor, large: Tensor, settings: PreviousSettings) -> Tensor:
@@ -142,17 +103,12 @@ def _moved(label: Tensor, large: Tensor, settings: PreviousSettings) -> Tensor:
     return moved[:, 0]
 
 
-def _probabilities(label: Tensor, classes: int, settings: PreviousSettings, held: Tensor) -> Tensor:
-    """(n, H, W, classes) of labels: a class missed, edges blurred, classes grown and shrunk, holes filled.
-
-    The classes of the masks at positions `held` keep their outlines.
-    """
+def _probabilities(label: Tensor, classes: int, settings: PreviousSettings) -> Tensor:
+    """(n, H, W, classes) of labels: a class missed, edges blurred, classes grown and shrunk, holes filled."""
     count = len(label)
     missed = torch.where(torch.rand(count) < settings.drop, torch.randint(2, classes, (count,)), IGNORE)
     label = torch.where(label == missed.to(label.device)[:, None, None], IGNORE, label)
-    gain = torch.exp(settings.growth * (2 * torch.rand(count, 1, 1, classes) - 1))
-    gain[held] = 1
-    gain = gain.to(label.device)
+    gain = torch.exp(settings.growth * (2 * torch.rand(count, 1, 1, classes) - 1)).to(label.device)
     index = torch.arange(classes, dtype=torch.uint8, device=label.device)
     one_hot = (label.to(torch.uint8)[..., None] == index).to(torch.uint8)
     near = _sum3x3(one_hot)
