@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from toolchain.spec import ModelSpec
 from toolchain.training.checkpoints import write_atomically
 from toolchain.training.datasets import open_pairs
-from toolchain.training.datasets.pairs import FacePairs
+from toolchain.training.datasets.pairs import FacePairs, Skipped
 from toolchain.training.metrics import FaceF1
 from toolchain.training.progress import Totals
 from toolchain.training.ranges import METHOD, measure_ranges
@@ -60,9 +61,11 @@ def training_figures(total: Totals, best_epoch: int) -> dict[str, Any]:
     }
 
 
-def calibration(data: str, network: nn.Module, spec: ModelSpec) -> dict[str, Any]:
-    """Ranges on training pictures at the size of the contract, whatever size was trained on."""
-    pictures = open_pairs(data, "train", spec.inputs[0].shape[-1])
+def calibration(
+    data: str, network: nn.Module, spec: ModelSpec, skipped: Iterable[Skipped] = ()
+) -> dict[str, Any]:
+    """Ranges on training pictures but the skipped ones, at the size of the contract."""
+    pictures = open_pairs(data, "train", spec.inputs[0].shape[-1]).without(skipped)
     count = min(CALIBRATION_PICTURES, len(pictures))
     indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
     ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))

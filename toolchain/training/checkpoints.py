@@ -21,6 +21,7 @@ from toolchain.training.weight_average import WeightAverage
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 RUN = "run"
+PROCESSES = "processes"
 # Steps between two looks at the clock when processes must agree on it.
 AGREED_EVERY = 50
 # May change between a run and its continuation.
@@ -71,18 +72,7 @@ class Checkpoints(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
         """Note what run this is."""
-        checkpoint[RUN] = {**self.run, "processes": trainer.world_size}
-
-    def on_load_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
-    ) -> None:
-        """Refuse another number of processes: each has its own share of an epoch."""
-        before = checkpoint[RUN]["processes"]
-        if before != trainer.world_size:
-            raise UsageError(
-                f"the run was started with {before} process(es), not {trainer.world_size}",
-                "resume with the same --devices and --nodes",
-            )
+        checkpoint[RUN] = {**self.run, PROCESSES: trainer.world_size}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """There is something to resume from the first step on."""
@@ -165,6 +155,8 @@ def check_resumable(folder: Path, run: dict[str, Any], resume: bool) -> None:
     if not last.is_file():
         raise UsageError(f"nothing to resume: '{last}' is missing", "leave --resume out")
     before = _read_run(last)
+    # Known only when there is a trainer, see `check_processes`.
+    before.pop(PROCESSES, None)
     changed = _differences(before, run)
     if changed:
         raise UsageError(
@@ -173,13 +165,27 @@ def check_resumable(folder: Path, run: dict[str, Any], resume: bool) -> None:
         )
 
 
+def check_processes(folder: Path, processes: int) -> None:
+    """Refuse to resume with another number of processes: each has its own share of an epoch.
+
+    Raises:
+        UsageError: the run in the folder has another number.
+        UnsupportedError: the checkpoint is damaged, or not one of this version.
+    """
+    before = _read_run(folder / LAST)[PROCESSES]
+    if before != processes:
+        raise UsageError(
+            f"the run was started with {before} process(es), not {processes}",
+            "resume with the same --devices and --nodes",
+        )
+
+
 def _read_run(path: Path) -> dict[str, Any]:
     hint = "start anew in another folder"
     try:
-        run = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[RUN]
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True)[RUN])
     except Exception as error:
         raise UnsupportedError(f"'{path}' is no checkpoint of this version: {error!r}", hint) from error
-    return {key: value for key, value in run.items() if key != "processes"}
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import signal
 import warnings
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolchain.errors import UsageError
 from toolchain.models.weights_file import load_weights
@@ -23,12 +23,14 @@ from toolchain.models.zoo import ModelEntry, zoo
 from toolchain.spec import SEGMENTATION
 from toolchain.training.allocator import keep_freed_memory
 from toolchain.training.card import calibration, figures, training_figures, write_weights
-from toolchain.training.checkpoints import BEST, LAST, Checkpoints, check_resumable
-from toolchain.training.datasets import open_pairs
+from toolchain.training.checkpoints import BEST, LAST, Checkpoints, check_processes, check_resumable
+from toolchain.training.datasets import open_pairs, training_pairs, validation_pairs
 from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.face_parsing import FaceParsing
 from toolchain.training.loading import EpochSampler, make_loader
+from toolchain.training.log import TrainingLog
 from toolchain.training.pictures import SamplePictures
+from toolchain.training.processes import Processes, check_strategy, end_together
 from toolchain.training.progress import Progress, Report, speed_text
 from toolchain.training.qat import fake_quantized
 from toolchain.training.recipe import Recipe
@@ -53,7 +55,10 @@ class TrainOptions:
         limit: use only so many training batches an epoch, None for all.
         checkpoint_seconds: between two checkpoints within an epoch.
         samples_every: epochs between two sheets of sample pictures.
-        trainer: further keyword arguments of Lightning's Trainer (accelerator, devices, strategy, ...).
+        trainer: further keyword arguments of Lightning's Trainer (accelerator, devices, strategy, ...). With
+            several devices each of them takes `recipe.batch_size` pictures a step, and the step follows the
+            mean of their gradients: one step of as many times the pictures, at the recipe's learning rate,
+            which is not scaled. Lightning runs `sys.argv` again for every further device.
         qat: train what computes as the int8 file will, starting from trained weights.
         progress: show a progress bar.
         report: takes lines about the progress.
@@ -88,11 +93,13 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
 
     Raises:
         UsageError: unknown or unfit model, data, weights or teacher; nothing to resume, or another run.
+        UnsupportedError: a validation pair is damaged, or more than a few training pairs are.
         ToolchainError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
     """
     entry, recipe = _face_parser(options.model), options.recipe
-    train = open_pairs(options.data, "train", recipe.size)
-    validation = open_pairs(options.data, "val", recipe.size)
+    # Whatever is wrong with the data is said before the training, not hours later.
+    validation = validation_pairs(open_pairs(options.data, "val", recipe.size))
+    train = training_pairs(open_pairs(options.data, "train", recipe.size))
     run = _identity(options, len(train))
     check_resumable(options.output, run, options.resume)
     _report_skipped(options, train, validation)
@@ -104,23 +111,30 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
     assert isinstance(loader.sampler, EpochSampler)
     average = WeightAverage(recipe.weight_average) if recipe.weight_average else None
     checkpoints = Checkpoints(options.output, loader.sampler, run, average, options.checkpoint_seconds)
-    progress = Progress(loader, options.report)
-    samples = SamplePictures(options.output, validation, entry.spec.palette, options.samples_every)
-    with _quiet(), _interruptible():
-        trainer = _trainer(options, [progress, samples, *([average] if average else []), checkpoints])
-        trainer.fit(
-            module,
-            loader,
-            make_loader(validation, recipe.batch_size, options.workers, seed=None),
-            ckpt_path=str(options.output / LAST) if options.resume else None,
-            weights_only=True,
-        )
+    log = TrainingLog(options.output)
+    progress = Progress(loader, log, options.report)
+    samples = SamplePictures(options.output, validation, entry.spec.palette, options.samples_every, log)
+    # The average follows what the processes agree on, and the checkpoint holds what all others did.
+    callbacks = [Processes(), log, progress, samples, *([average] if average else []), checkpoints]
+    with _quiet():
+        trainer = _trainer(options, callbacks)
+        check_strategy(trainer, len(train), len(validation))
+        if options.resume:
+            check_processes(options.output, trainer.world_size)
+        with end_together(trainer), _interruptible():
+            trainer.fit(
+                module,
+                loader,
+                make_loader(validation, recipe.batch_size, options.workers, seed=None),
+                ckpt_path=str(options.output / LAST) if options.resume else None,
+                weights_only=True,
+            )
 
     if not trainer.is_global_zero:
         return None
     network = module.cpu().network
     load_weights(network, options.output / BEST)
-    card = _card(options, entry, module, validation)
+    card = _card(options, entry, module, train, validation)
     card["training"] = training_figures(progress.total, checkpoints.best_epoch)
     write_weights(options.output, options.model, network, card)
     _report(options, f"trained for {progress.total.seconds / 3600:.2f} h: {speed_text(progress.total)}")
@@ -138,13 +152,15 @@ def _module(options: TrainOptions, entry: ModelEntry) -> FaceParsing:
 
 
 def _card(
-    options: TrainOptions, entry: ModelEntry, module: FaceParsing, validation: FacePairs
+    options: TrainOptions, entry: ModelEntry, module: FaceParsing, train: FacePairs, validation: FacePairs
 ) -> dict[str, Any]:
     recipe, network = options.recipe, module.network
     start = _starting_weights(options, entry)
     return {
         "model": options.model,
         "data": f"{validation.description}, {options.data.partition(':')[0]}",
+        "pairs": len(train),
+        "skipped": [{"name": skipped.name, "reason": skipped.reason} for skipped in train.skipped],
         "terms": validation.terms,
         "command": options.command,
         "seed": options.seed,
@@ -156,7 +172,7 @@ def _card(
         "parameters": sum(p.numel() for p in network.parameters()),
         "figures": figures(network, entry.spec, validation, recipe.batch_size),
         **(_rounded_figures(module, entry, validation) if options.qat else {}),
-        "calibration": calibration(options.data, network, entry.spec),
+        "calibration": calibration(options.data, network, entry.spec, train.skipped),
     }
 
 
@@ -215,16 +231,18 @@ def _identity(options: TrainOptions, pairs: int) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's advertisements and advice away; its errors come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -248,25 +266,24 @@ def _trainer(options: TrainOptions, callbacks: list[lightning.Callback]) -> ligh
         "max_epochs": recipe.epochs,
         "precision": recipe.precision,
         "gradient_clip_val": recipe.optimizer.clip or None,
-        "logger": _loggers(options),
+        "logger": False,
         "callbacks": callbacks,
         "enable_progress_bar": options.progress,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        "log_every_n_steps": 20,
         "default_root_dir": options.output,
         # The sampler gives every process its share.
         "use_distributed_sampler": False,
     }
     if options.limit is not None:
         defaults["limit_train_batches"] = options.limit
-    return lightning.Trainer(**{**defaults, **options.trainer})
-
-
-def _loggers(options: TrainOptions) -> list[Logger]:
-    """CSV, and TensorBoard where it is installed; each run, a resumed one too, gets a folder of its own."""
-    csv = CSVLogger(options.output, name="log", flush_logs_every_n_steps=1)
-    if not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
-        _report(options, "TensorBoard is not installed: the log is written as CSV only")
-        return [csv]
-    return [csv, TensorBoardLogger(options.output, name="tensorboard")]
+    if SLURMEnvironment.detect():
+        # Its checkpoints are none of those from which this training resumes.
+        defaults["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+    try:
+        return lightning.Trainer(**{**defaults, **options.trainer})
+    except (MisconfigurationException, ValueError) as error:
+        raise UsageError(
+            f"Lightning refuses: {' '.join(str(error).split())}",
+            "check --accelerator, --devices, --strategy and --nodes",
+        ) from error

@@ -14,13 +14,14 @@ import torch
 from toolchain.face.colorize import colorize
 from toolchain.training.checkpoints import write_atomically
 from toolchain.training.datasets.pairs import IGNORE, FacePairs
+from toolchain.training.log import TrainingLog
 
 COUNT = 8
 GREY = (128, 128, 128)
 
 
 class SamplePictures(lightning.Callback):
-    """Writes `samples/epoch-NNNN.png` after every few epochs and after the last one.
+    """Writes `samples/epoch-NNNN.png` after every few epochs and after the last one, and logs it.
 
     Each row shows a picture, its true labels and those of the network, all from the validation split.
 
@@ -29,11 +30,18 @@ class SamplePictures(lightning.Callback):
         pairs: validation pairs, of which a few are taken at equal distances.
         palette: RGB (0-255) per class.
         every: epochs between two sheets.
+        log: takes the sheets, too.
     """
 
     def __init__(
-        self, folder: Path, pairs: FacePairs, palette: Sequence[tuple[int, int, int]], every: int
+        self,
+        folder: Path,
+        pairs: FacePairs,
+        palette: Sequence[tuple[int, int, int]],
+        every: int,
+        log: TrainingLog,
     ) -> None:
+        self.training_log = log
         self.folder, self.palette, self.every = folder / "samples", palette, every
         chosen = np.linspace(0, len(pairs) - 1, min(COUNT, len(pairs))).round().astype(int)
         self.pairs = [pairs.pair(int(index)) for index in chosen]
@@ -50,6 +58,7 @@ class SamplePictures(lightning.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
         write_atomically(self.folder / f"epoch-{epoch:04d}.png", lambda file: file.write(encoded))
+        self.training_log.add_picture("samples", sheet, epoch)
 
 
 def contact_sheet(

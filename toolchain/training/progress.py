@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import lightning
+import torch
 
 from toolchain.training.loading import TimedLoader
+from toolchain.training.log import TrainingLog
 
 Report = Callable[[str], None]
 
@@ -21,9 +23,11 @@ class Totals:
     Attributes:
         steps: steps taken.
         images: pictures trained on, in all processes.
-        seconds: time of the steps, reading and checkpoints included, validation not.
-        waited: seconds of it in which the step waited for its pictures.
-        terms: sum of every term of the loss.
+        seconds: time of the steps by the clock of the first process. It includes the wait for pictures, the
+            wait for the slowest process, and checkpoints within an epoch; it does not include validation, the
+            checkpoint of a finished epoch, sample pictures and what was lost by a kill.
+        waited: seconds of it in which the first process waited for its pictures.
+        terms: sum of every term of the loss, each the mean of all processes.
     """
 
     steps: int = 0
@@ -43,7 +47,7 @@ class Totals:
 
     @property
     def images_per_second(self) -> float:
-        """Pictures a second."""
+        """Pictures a second, those of all processes together."""
         return self.images / max(self.seconds, 1e-9)
 
     @property
@@ -63,11 +67,12 @@ class Progress(lightning.Callback):
 
     Args:
         loader: of the training data.
+        log: takes the figures.
         report: takes the lines.
     """
 
-    def __init__(self, loader: TimedLoader, report: Report | None) -> None:
-        self.loader, self.report = loader, report
+    def __init__(self, loader: TimedLoader, log: TrainingLog, report: Report | None) -> None:
+        self.loader, self.training_log, self.report = loader, log, report
         self.epoch, self.total = Totals(), Totals()
         self._step_began = self._waited = 0.0
 
@@ -83,8 +88,11 @@ class Progress(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the step."""
+        own = torch.stack([value.detach() for value in outputs.values()])
+        mean: Any = trainer.strategy.reduce(own, reduce_op="mean")
+        terms = dict(zip(outputs, mean.tolist(), strict=True))
+        # Read after the values have come from the device: what was only queued there is not done.
         now, waited = time.perf_counter(), self.loader.waited
-        terms = {name: float(value) for name, value in outputs.items()}
         images = len(batch[0]) * trainer.world_size
         for totals in (self.epoch, self.total):
             totals.add(images, now - self._step_began, waited - self._waited, terms)
@@ -93,14 +101,17 @@ class Progress(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Log and say the figures of the epoch."""
         done, self.epoch = self.epoch, Totals()
+        if not trainer.is_global_zero:
+            return
         figures = {
             **{f"train_{name}": value for name, value in done.means().items()},
             "images_per_second": done.images_per_second,
             "data_wait": done.data_wait,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        pl_module.log_dict(figures, rank_zero_only=True)
-        if self.report is not None and trainer.is_global_zero:
+        validated = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.training_log.add(trainer.current_epoch + 1, trainer.global_step, {**figures, **validated})
+        if self.report is not None:
             self.report(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}:"
                 f" loss {figures['train_loss']:.4f}, overall F1 {pl_module.overall_f1:.2f},"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from toolchain.errors import UsageError
 from toolchain.training.datasets import celebamask, drawn, folder, helen, lapa
-from toolchain.training.datasets.cached import Cached
-from toolchain.training.datasets.check import check_pairs
+from toolchain.training.datasets.check import check_pairs, training_pairs, validation_pairs
 from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.datasets.schemes import SPLITS, schemes
 
@@ -15,7 +14,15 @@ schemes.add("lapa", lapa.LaPa)
 schemes.add("folder", folder.MappedFolder)
 schemes.add("drawn", drawn.open_drawn)
 
-__all__ = ["SPLITS", "Cached", "FacePairs", "check_pairs", "open_pairs", "schemes"]
+__all__ = [
+    "SPLITS",
+    "FacePairs",
+    "check_pairs",
+    "open_pairs",
+    "schemes",
+    "training_pairs",
+    "validation_pairs",
+]
 
 
 def open_pairs(data: str, split: str, size: int) -> FacePairs:

@@ -1,31 +1,75 @@
-"""A full check of a dataset: every pair is decoded once."""
+"""A full check of a dataset: every pair is decoded once, and damaged ones are left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
 
 from toolchain.errors import UnsupportedError
 from toolchain.training.datasets.pairs import FacePairs, Skipped
 
+# Share (0-1) of damaged pairs from which on there is more wrong with a dataset than single files.
+MOST_DAMAGED = 0.01
+# Pairs that an error names.
+_NAMED = 5
 
-def check_pairs(pairs: FacePairs, progress: Callable[[int, int], None] | None = None) -> list[Skipped]:
-    """Decode every pair, and say which cannot be used.
 
-    `pairs.without(check_pairs(pairs))` is what can be trained on.
-
-    Args:
-        pairs: the dataset.
-        progress: called with the number of pairs done and the number of all.
+def check_pairs(pairs: FacePairs) -> list[Skipped]:
+    """Decode every pair, on all processor cores, and say which cannot be used.
 
     Returns:
         The damaged ones with the reason, in the order of `pairs.names`.
     """
-    damaged = []
-    for index, name in enumerate(pairs.names):
+
+    def check(index: int) -> Skipped | None:
         try:
-            pairs.stored(index)
+            pairs.pair(index)
         except UnsupportedError as error:
-            damaged.append(Skipped(name, error.message))
-        if progress is not None:
-            progress(index + 1, len(pairs))
-    return damaged
+            return Skipped(pairs.names[index], error.message)
+        return None
+
+    # What a dataset draws here must not change what is drawn later.
+    with torch.random.fork_rng(devices=()), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [damaged for damaged in pool.map(check, range(len(pairs))) if damaged is not None]
+
+
+def training_pairs(pairs: FacePairs) -> FacePairs:
+    """The pairs that can be trained on; the damaged ones are in its `skipped`.
+
+    Raises:
+        UnsupportedError: more than `MOST_DAMAGED` of the pairs are damaged, and more than one is, or all are.
+    """
+    damaged = check_pairs(pairs)
+    if len(damaged) > max(1, MOST_DAMAGED * len(pairs)) or len(damaged) == len(pairs):
+        raise UnsupportedError(
+            f"{_counted(damaged, pairs)} cannot be trained on: {_named(damaged)}",
+            f"repair or remove them: up to {MOST_DAMAGED:.0%} are left out, more is no accident",
+        )
+    return pairs.without(damaged)
+
+
+def validation_pairs(pairs: FacePairs) -> FacePairs:
+    """The pairs, all of which can be measured on.
+
+    Raises:
+        UnsupportedError: one of them is damaged.
+    """
+    damaged = check_pairs(pairs)
+    if damaged:
+        raise UnsupportedError(
+            f"{_counted(damaged, pairs)} cannot be measured on: {_named(damaged)}",
+            "repair or remove them: figures of a part of the validation pairs do not compare with others",
+        )
+    return pairs
+
+
+def _counted(damaged: list[Skipped], pairs: FacePairs) -> str:
+    return f"{len(damaged)} of {len(pairs)} pairs of '{pairs.description}'"
+
+
+def _named(damaged: list[Skipped]) -> str:
+    named = "; ".join(entry.reason for entry in damaged[:_NAMED])
+    more = len(damaged) - _NAMED
+    return f"{named}; and {more} more" if more > 0 else named

@@ -9,7 +9,6 @@ were the margin the sum of both sides, they would lie far outside of it.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import cv2
@@ -78,8 +77,7 @@ def same_shape(picture: np.ndarray, label: np.ndarray, where: str) -> np.ndarray
 class CroppedPairs(FacePairs):
     """Pairs of whole pictures, of which faces are cut out.
 
-    The margin is random in training, else the middle one. What is stored is the widest crop, so large that
-    the narrowest still has `size` pixels.
+    The margin is random in training, drawn from torch's generator, else the middle one.
 
     Attributes:
         crops: cut the face out; else the whole picture, with black bars where it is not square.
@@ -93,36 +91,16 @@ class CroppedPairs(FacePairs):
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The whole picture (height, width, 3) RGB uint8 and its label map (rows, columns) uint8."""
 
-    @property
-    def stored_side(self) -> int:
-        """Side in pixels of what `stored` returns."""
-        widest, narrowest = 1 + 2 * MARGINS[1], 1 + 2 * MARGINS[0]
-        return math.ceil(self.size * widest / narrowest) if self._varies else self.size
-
-    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The widest crop of a training picture, or the crop with the middle margin."""
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Picture (size, size, 3) RGB uint8 and label map (size, size) uint8."""
         where = f"'{self.names[index]}'"
         picture, label = self.read(index)
         label = same_shape(picture, label, where)
         if not self.crops:
             return cut(picture, label, whole_square(*label.shape), self.size)
-        margin = MARGINS[1] if self.random else MIDDLE
-        return cut(picture, label, parts_square(label, margin, where), self.stored_side)
+        return cut(picture, label, parts_square(label, self._margin(), where), self.size)
 
-    def finish(self, picture: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The middle of the stored crop, with a margin drawn from torch's generator."""
-        if not self._varies:
-            return picture, label
-        margin = MARGINS[0] + (MARGINS[1] - MARGINS[0]) * float(torch.rand(()))
-        stored = len(label)
-        side = stored * (1 + 2 * margin) / (1 + 2 * MARGINS[1])
-        start = (stored - side) / 2
-        return cut(picture, label, Square(start, start, side), self.size)
-
-    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Picture (size, size, 3) RGB uint8 and label map (size, size) uint8."""
-        return self.finish(*self.stored(index))
-
-    @property
-    def _varies(self) -> bool:
-        return self.crops and self.random
+    def _margin(self) -> float:
+        if not self.random:
+            return MIDDLE
+        return MARGINS[0] + (MARGINS[1] - MARGINS[0]) * float(torch.rand(()))

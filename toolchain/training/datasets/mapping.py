@@ -37,7 +37,7 @@ class ClassMapping:
         """Label map of an index map, both (height, width) uint8.
 
         Raises:
-            UnsupportedError: an index that is not in the table.
+            UnsupportedError: an index that is not in the table, or no pixel that counts.
         """
         label = self.table[indices]
         wrong = label == _UNKNOWN
@@ -46,6 +46,8 @@ class ClassMapping:
             raise UnsupportedError(
                 f"label map {where} has unknown index {int(indices[wrong][0])}", f"indices are {known}"
             )
+        if (label == IGNORE).all():
+            raise UnsupportedError(f"label map {where} has no annotated pixel: all are ignored")
         return label
 
 

@@ -38,8 +38,7 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]], ABC):
     An item is the picture as uint8 (3, size, size) RGB and the label map as uint8 (size, size) with the
     classes of `toolchain.models.faces.LABELS`, 255 where neither loss nor metric counts.
 
-    A dataset that varies its pictures at random does so in `finish`, and draws from torch's generator; what
-    `stored` returns is always the same, so that it can be kept in memory.
+    A dataset that varies its pictures at random draws from torch's generator.
 
     Attributes:
         names: of the pairs, sorted; `pair(index)` is the one called `names[index]`.
@@ -62,19 +61,6 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]], ABC):
         Raises:
             UnsupportedError: the pair is damaged; the message names it.
         """
-
-    @property
-    def stored_side(self) -> int:
-        """Side in pixels of what `stored` returns."""
-        return self.size
-
-    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The part of `pair` that is the same every time: picture and label map of `stored_side`."""
-        return self.pair(index)
-
-    def finish(self, picture: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """From what `stored` returned to what `pair` returns."""
-        return picture, label
 
     def without(self: Pairs, damaged: Iterable[Skipped]) -> Pairs:
         """The same pairs, but those; they are added to `skipped`."""

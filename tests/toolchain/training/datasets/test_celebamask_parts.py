@@ -59,7 +59,6 @@ def test_parts_become_one_label_map(official: Path) -> None:
     for place in range(8):
         np.testing.assert_array_equal(data.pair(place)[1], expected(place))
     assert data[0][0].shape == (3, SIDE, SIDE)
-    assert data.stored_side == SIDE
 
 
 def test_the_index_of_the_zip_is_the_position_of_the_part() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.training.datasets import Cached, check_pairs, open_pairs, schemes
+from toolchain.training.datasets import check_pairs, open_pairs, schemes
 from toolchain.training.datasets.celebamask import CelebAMask
 
 
@@ -103,20 +103,10 @@ def test_forked_workers_do_not_share_the_open_zip(faces: Path) -> None:
     assert data._archive is not archive
 
 
-def test_progress_of_the_check() -> None:
-    steps: list[tuple[int, int]] = []
-    check_pairs(open_pairs("drawn:8", "train", 32), lambda done, count: steps.append((done, count)))
-    assert steps == [(count, 8) for count in range(1, 9)]
-
-
-def test_real_pairs_are_whole_and_the_same_from_the_cache(data_folder: Path | None) -> None:
+def test_real_pairs_are_whole(data_folder: Path | None) -> None:
     if data_folder is None:
         return
     data = open_pairs(f"celebamask:{data_folder / 'celebamask_hq_256.zip'}", "val", 128)
     assert len(data) == 400
     assert data.skipped == ()
     assert check_pairs(data) == []
-    cached = Cached(data)
-    for _ in range(2):
-        for index in range(0, 400, 80):
-            assert all((a == b).all() for a, b in zip(cached[index], data[index], strict=True))
