@@ -28,6 +28,7 @@ class Previous(StrEnum):
     """Previous mask of networks that take one."""
 
     none = "none"
+    own = "own"
     truth = "truth"
     faked = "faked"
 
@@ -71,9 +72,10 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(min=16, help="Compare labels at this side; default: each one's input size.")
     ] = None,
-    previous: Annotated[Previous, typer.Option(help="Previous mask of networks that take one.")] = (
-        Previous.none
-    ),
+    previous: Annotated[
+        Previous,
+        typer.Option(help="Previous mask of networks that take one: empty, the own answer, from the labels."),
+    ] = (Previous.none),
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst pictures to show.")] = 12,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of one operator, for model files.")

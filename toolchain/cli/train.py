@@ -36,8 +36,10 @@ def train(
     ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step on each device.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate, whatever the devices.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every random generator.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="State dict to start from.")] = None,
@@ -65,7 +67,7 @@ def train(
     ] = None,
     accelerator: Annotated[str, typer.Option(help="Lightning: auto, cpu, gpu, mps.")] = "auto",
     devices: Annotated[str, typer.Option(help="Lightning: auto, a count, or indices such as 0,1.")] = "auto",
-    strategy: Annotated[str, typer.Option(help="Lightning: auto, ddp, ...")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Lightning: auto or ddp.")] = "auto",
     nodes: Annotated[int, typer.Option(min=1, help="Lightning: number of machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON, nothing else.")] = False,
 ) -> None:

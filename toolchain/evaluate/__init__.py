@@ -14,7 +14,8 @@ import numpy as np
 
 from toolchain.errors import UsageError
 from toolchain.evaluate.contenders import Contender, contract_like, is_file, open_contender
-from toolchain.evaluate.pictures import NONE, PREVIOUS, Pictures, Sample
+from toolchain.evaluate.follow import answer_of
+from toolchain.evaluate.pictures import NONE, OWN, PREVIOUS, Pictures, Sample
 from toolchain.evaluate.scores import Figures, Tally, labels_of
 from toolchain.models.faces import LABELS
 from toolchain.training.boundary import TOLERANCE, tolerance_in_pixels
@@ -193,7 +194,7 @@ def evaluate(
         spread = np.linspace(0, available - 1, min(limit or available, available))
         chosen = [int(index) for index in spread.round()]
         tallies = [Tally(len(LABELS), worst) for _ in contenders]
-        _judge(chosen, pictures, contenders, sides, tallies, progress)
+        _judge(chosen, pictures, contenders, sides, tallies, previous, progress)
     first = pictures.at(sides[0])
     return Evaluation(
         data=data,
@@ -259,6 +260,7 @@ def _judge(
     contenders: Sequence[Contender],
     sides: Sequence[int],
     tallies: Sequence[Tally],
+    previous: str,
     progress: Progress,
 ) -> None:
     """Run all face parsers on the chosen pairs, while another thread reads the next and counts the last."""
@@ -271,7 +273,8 @@ def _judge(
             if following is not None:
                 reading = aside.submit(pictures.sample, following)
             answers = [
-                _answer(contender, side, sample) for contender, side in zip(contenders, sides, strict=True)
+                _answer(contender, side, sample, previous)
+                for contender, side in zip(contenders, sides, strict=True)
             ]
             if counting is not None:
                 counting.result()
@@ -281,13 +284,23 @@ def _judge(
     progress(len(chosen), len(chosen))
 
 
-def _answer(contender: Contender, side: int, sample: Sample) -> tuple[np.ndarray, float]:
-    """Labels (side, side) uint8 of one face parser, and the seconds that it took."""
-    before = sample.previous.get(contender.size) if contender.takes_previous else None
+def _answer(contender: Contender, side: int, sample: Sample, previous: str) -> tuple[np.ndarray, float]:
+    """Labels (side, side) uint8 of one face parser, and the seconds that this answer took."""
+    picture = sample.pairs[contender.size][0]
+    before = _before(contender, picture, sample, previous)
     start = perf_counter()
-    scores = contender.scores(sample.pairs[contender.size][0], before)
+    scores = contender.scores(picture, before)
     seconds = perf_counter() - start
     return labels_of(scores, side, len(LABELS), contender.name), seconds
+
+
+def _before(contender: Contender, picture: np.ndarray, sample: Sample, previous: str) -> np.ndarray | None:
+    """The previous mask (classes, size, size) float32; None for an empty one."""
+    if not contender.takes_previous:
+        return None
+    if previous == OWN:
+        return answer_of(contender, picture, None).probabilities
+    return sample.previous.get(contender.size)
 
 
 def _count(

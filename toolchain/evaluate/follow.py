@@ -11,8 +11,9 @@ import numpy as np
 from toolchain.errors import UnsupportedError
 from toolchain.evaluate.contenders import Contender
 from toolchain.face.clip import Clip, Shot, read_frames
+from toolchain.face.motion import MovingMask
 from toolchain.face.preprocess import dequantized, softmax
-from toolchain.face.region import crop, crop_matrix, face_square, move_probabilities, whole_square
+from toolchain.face.region import crop, crop_matrix, face_square, whole_square
 from toolchain.models.faces import LABELS
 from toolchain.spec import PROBABILITIES
 
@@ -126,7 +127,7 @@ def labels_in_turn(
     before: np.ndarray | None = None,
     keep: Sequence[int] = (),
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Labels when every frame gets the answer to the frame before as its previous mask.
+    """Labels when every frame gets the answer to the frame before, carried along, as its previous mask.
 
     Args:
         contender: a face parser that takes one.
@@ -139,13 +140,13 @@ def labels_in_turn(
         Labels (frames, size, size) uint8, and the probabilities by frame number.
     """
     answers, kept = [], {}
+    mask = MovingMask()
     for index, picture in enumerate(crops.pictures):
-        if index and before is not None and not crops.holds_still(index):
-            before = move_probabilities(before, crops.matrices[index - 1], crops.matrices[index])
-        made = answer_of(contender, picture, before)
-        before = made.probabilities
+        previous = mask.carried(picture, crops.matrices[index]) if index else before
+        made = answer_of(contender, picture, previous)
+        mask.put(picture, crops.matrices[index], made.probabilities)
         answers.append(made.labels)
         if index in keep:
-            kept[index] = before
+            kept[index] = made.probabilities
         tick()
     return np.stack(answers), kept

@@ -14,9 +14,10 @@ from toolchain.models.faces import LABELS
 from toolchain.training.datasets import open_pairs
 from toolchain.training.datasets.pairs import IGNORE, FacePairs
 
-NONE, TRUTH, FAKED = "none", "truth", "faked"
+NONE, OWN, TRUTH, FAKED = "none", "own", "truth", "faked"
 PREVIOUS = {
     NONE: "empty, as on a first frame",
+    OWN: "the network's own answer to the same picture with an empty mask, as on a second frame",
     TRUTH: "the true labels of the same picture",
     FAKED: "the true labels after a small random motion, as in training",
 }
@@ -29,7 +30,8 @@ class Sample:
     Attributes:
         index: of the pair.
         pairs: by side in pixels: picture (side, side, 3) RGB uint8 and labels (side, side) uint8.
-        previous: by side in pixels: previous mask (classes, side, side) float32, where one is used.
+        previous: by side in pixels: previous mask (classes, side, side) float32, where it is made of the
+            labels.
     """
 
     index: int
@@ -57,7 +59,7 @@ class Pictures:
     ) -> None:
         self._at = {side: open_pairs(data, split, side) for side in sorted(sides)}
         self._previous = previous
-        self._with_previous = () if previous == NONE else tuple(with_previous)
+        self._with_previous = tuple(with_previous) if previous in (TRUTH, FAKED) else ()
 
     def at(self, side: int) -> FacePairs:
         """The dataset at a size."""

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 import toolchain
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
 from toolchain.evaluate import evaluate
+from toolchain.evaluate.page import page
 from toolchain.evaluate.tables import class_tables, figures_table, remarks
 from toolchain.models.faces import LABELS
 from toolchain.spec import sidecar_path
@@ -114,6 +116,57 @@ def test_previous_masks(factories: str, painted_data: str) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(
+    ("format_", "precision", "options"),
+    [
+        ("tflite", "fp32", {}),
+        ("tflite", "int8", {}),
+        ("tflite", "fp32", {"head": "argmax"}),
+        ("onnx", "fp32", {}),
+        ("onnx", "fp32", {"head": "softmax"}),
+        ("coreml", "fp16", {}),
+        ("mlmodel", "fp32", {}),
+    ],
+)
+def test_the_own_answer_as_previous_mask(
+    format_: str,
+    precision: str,
+    options: dict[str, str],
+    factories: str,
+    painted_data: str,
+    photographs: Path,
+    tmp_path: Path,
+) -> None:
+    second = f"{factories}:second"
+    calibration = tmp_path / "ranges.npz"
+    pictures = [cv2.imread(str(path))[:, :, ::-1] for path in sorted(photographs.iterdir())]
+    np.savez(
+        calibration,
+        image=np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1,
+        previous=np.eye(10, dtype=np.float32)[np.zeros((4, 32, 32), int)].transpose(0, 3, 1, 2),
+    )
+    [artifact] = toolchain.export(
+        second,
+        formats=[format_],
+        precisions=[precision],
+        calibration=calibration if precision == "int8" else None,
+        output=tmp_path,
+        **options,
+    )
+    files = [artifact.path, f"{factories}:noseless"]
+    first = evaluate(files, painted_data, baseline=second)
+    own = evaluate(files, painted_data, baseline=second, previous="own")
+    noseless = first.judgements[2].figures.scores.overall
+    assert noseless < 95
+    # A network without a previous mask answers as before.
+    scores = [[item.figures.scores.overall for item in made.judgements] for made in (first, own)]
+    assert scores[0] == [pytest.approx(noseless)] * 3
+    assert scores[1] == [PERFECT, PERFECT, pytest.approx(noseless)]
+    assert own.as_json()["previous"] == "own"
+    assert any("previous mask: the network's own answer" in remark for remark in remarks(own))
+    assert "previous mask: the network&#39;s own answer" in page(own)
+
+
 def test_a_file_without_a_sidecar_takes_the_contract_of_another(
     painted_file: Path, factories: str, painted_data: str, tmp_path: Path
 ) -> None:
@@ -212,6 +265,7 @@ def test_tables_stand_side_by_side(painted_file: Path, factories: str, painted_d
         ("unet", {}, UsageError, "'unet' has no weights"),
         ("nothing.tflite", {}, UsageError, "no model file"),
         ("NETWORKS:painted", {"previous": "truth"}, UsageError, "none of these does"),
+        ("NETWORKS:painted", {"previous": "own"}, UsageError, "none of these does"),
         ("NETWORKS:painted", {"previous": "best"}, UsageError, "unknown previous mask"),
         ("NETWORKS:painted", {"like": "lenet"}, UnsupportedError, "'lenet' is no face parser"),
         ("NETWORKS:painted", {"limit": 0}, UsageError, "limit must be at least 1"),
