@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.benchmarks.environment import environment
+from toolchain.benchmarks.harness.inputs import random_input
 from toolchain.benchmarks.report import as_text, run_benchmark, save_json
 from toolchain.benchmarks.statistics import Ratio, Summary, paired_ratio, summarize
 from toolchain.errors import UnsupportedError, UsageError
@@ -232,24 +233,6 @@ def _load(path: Path, threads: int, seed: int) -> _Contender:
         ) from error
     outputs = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
     return _Contender(path, interpreter, outputs)
-
-
-def random_input(shape: tuple[int, ...], dtype: Any, seed: int, occurrence: int = 0) -> np.ndarray:
-    """An input that depends on shape, seed and occurrence alone, so that two files can be given the same.
-
-    Floating-point values are uniform in [-1, 1), 8-bit and boolean ones uniform over their range, and wider
-    integers zero, since they are usually positions.
-    """
-    rng = np.random.default_rng([seed, occurrence, *shape])
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return rng.uniform(-1, 1, shape).astype(kind)
-    if kind.kind == "b":
-        return rng.integers(0, 2, shape).astype(kind)
-    if kind.itemsize == 1:
-        limits = np.iinfo(kind)
-        return rng.integers(limits.min, limits.max + 1, shape).astype(kind)
-    return np.zeros(shape, kind)
 
 
 def _warm_up(contender: _Contender, sample_ms: float, seconds: float) -> None:

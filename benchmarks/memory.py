@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+# What makes Linux forget the peak, proc_pid_clear_refs(5).
+FORGET_PEAK = "5"
 KIBI = 1024
 MEGA = 1e6
 
@@ -34,6 +37,15 @@ def peak_megabytes() -> float:
         raise OSError("this system does not tell the peak memory of a process") from error
     unit = 1 if sys.platform == "darwin" else KIBI
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGA
+
+
+def reset_peak() -> bool:
+    """Let `peak_megabytes` begin anew with what is occupied now; False where the system cannot do that."""
+    try:
+        CLEAR.write_text(FORGET_PEAK, encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _status_field(name: str) -> float | None:

@@ -20,7 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from toolchain.benchmarks.latency import random_input
+from toolchain.benchmarks.harness.inputs import random_input
 from toolchain.benchmarks.report import as_text, run_benchmark
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.runtimes.tflite_parts import operator_name, part_of, read_parts, signature
@@ -30,12 +30,13 @@ LEAST_SECONDS = 0.002
 TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 
 
-def profile(path: Path, rounds: int = ROUNDS) -> list[dict[str, Any]]:
+def profile(path: Path, rounds: int = ROUNDS, threads: int = 1) -> list[dict[str, Any]]:
     """Operators of the first subgraph, slowest first.
 
     Returns:
-        For each kind (operator, types and shapes): `op`, `types`, `shapes` (of its first input and output),
-        `count`, `microseconds` (smallest of `rounds`, of one), and `share` of the sum over the file.
+        For each kind (operator, types and shapes): `op`, `types`, `shapes` (of its inputs and outputs),
+        `names` (of each one's first output), `count`, `microseconds` (smallest of `rounds`, of one), and
+        `share` of the sum over the file.
 
     Raises:
         UsageError: the file is not there, or `rounds` is below 1.
@@ -54,9 +55,11 @@ def profile(path: Path, rounds: int = ROUNDS) -> list[dict[str, Any]]:
         if key not in found:
             found[key] = {
                 **row,
+                "names": [],
                 "count": 0,
-                "microseconds": _time(part_of(model, [operator]), rounds, row),
+                "microseconds": _time(part_of(model, [operator]), rounds, row, threads),
             }
+        found[key]["names"].append(_name(graph, operator))
         found[key]["count"] += 1
     total = sum(row["microseconds"] * row["count"] for row in found.values())
     rows = sorted(found.values(), key=lambda row: -row["microseconds"] * row["count"])
@@ -72,10 +75,15 @@ def _row(model: Any, graph: Any, operator: Any) -> dict[str, Any]:
     }
 
 
-def _time(content: bytes, rounds: int, row: dict[str, Any]) -> float:
+def _name(graph: Any, operator: Any) -> str:
+    name = graph.tensors[operator.outputs[0]].name or b""
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _time(content: bytes, rounds: int, row: dict[str, Any], threads: int) -> float:
     """Smallest time of one run, in microseconds."""
     try:
-        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
             shape = tuple(int(size) for size in detail["shape"])

@@ -6,7 +6,7 @@ from pairs measured next to each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -125,6 +125,60 @@ def paired_ratio(
     return Ratio(float(np.median(ratios)), float(low), float(high), confidence, ratios.size)
 
 
+def independent_ratio(
+    numerator: Sequence[float],
+    denominator: Sequence[float],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap interval of `statistic(numerator) / statistic(denominator)` of two measurements.
+
+    Samples that follow each other resemble each other on a busy computer, so blocks of them are resampled,
+    of a length of the cube root of their number. Source: Politis and Romano, A circular block-resampling
+    procedure for stationary data, 1992.
+
+    Args:
+        numerator: positive samples in the order of time.
+        denominator: positive samples of another measurement, in the order of time.
+        statistic: (resamples, samples) -> (resamples,).
+        confidence: share (0-1) of the resampled ratios that lie inside the interval.
+        resamples: number of resampled ratios.
+        seed: seed of the resampling.
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        ValueError: no samples, or one that is not finite and positive.
+    """
+    sides = [_finite(numerator), _finite(denominator)]
+    if any((side <= 0).any() for side in sides):
+        raise ValueError("a ratio needs positive samples")
+    rng = np.random.default_rng(seed)
+    over, under = (_resampled_in_blocks(side, statistic, resamples, rng) for side in sides)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(over / under, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resampled_in_blocks(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    resamples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    length = max(1, round(values.size ** (1 / 3)))
+    blocks = -(-values.size // length)
+    found = []
+    for size in _chunks(resamples):
+        starts = rng.integers(0, values.size, (size, blocks, 1))
+        places = ((starts + np.arange(length)) % values.size).reshape(size, -1)[:, : values.size]
+        found.append(statistic(values[places]))
+    return np.concatenate(found)
+
+
 @dataclass(frozen=True)
 class ProcessRatio:
     """Ratio of two files over several processes, with an interval for the variation between processes.
@@ -171,9 +225,12 @@ def ratio_over_processes(ratios: Sequence[float]) -> ProcessRatio:
 
 def _resampled_medians(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Medians of samples drawn with replacement, in chunks so that memory does not grow with `resamples`."""
-    sizes = [CHUNK] * (resamples // CHUNK) + ([resamples % CHUNK] if resamples % CHUNK else [])
-    drawn = (values[rng.integers(0, values.size, (size, values.size))] for size in sizes)
+    drawn = (values[rng.integers(0, values.size, (size, values.size))] for size in _chunks(resamples))
     return np.concatenate([np.median(sample, axis=1) for sample in drawn])
+
+
+def _chunks(resamples: int) -> list[int]:
+    return [CHUNK] * (resamples // CHUNK) + ([resamples % CHUNK] if resamples % CHUNK else [])
 
 
 def _finite(samples: Sequence[float]) -> np.ndarray:

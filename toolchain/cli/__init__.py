@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from toolchain.errors import ToolchainError, UsageError
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "predict": "Run a model file on a photograph and draw the result.",
     "models": "List the networks of the zoo.",
     "train": "Train a network.",
+    "benchmark": "Measure model files against each other, and the whole pipeline.",
     "doctor": "Say what can run on this computer.",
 }
 INTERRUPTED = 130
@@ -38,14 +40,23 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"toolchain.cli.{cmd_name}")
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name, help=COMMANDS[cmd_name])(getattr(module, cmd_name))
-        return typer.main.get_command(single)
+        return command_of(
+            cmd_name, COMMANDS[cmd_name], getattr(module, cmd_name), getattr(module, "COMMAND_CLASS", None)
+        )
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the listing from the table above, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def command_of(
+    name: str, summary: str, function: Callable[..., None], kind: type[TyperCommand] | None = None
+) -> Any:
+    """The command that parses the arguments of `function` and calls it."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, cls=kind, help=summary)(function)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)

@@ -1,4 +1,4 @@
-"""Hard cuts: a previous mask that does not belong to the frame, and how soon the masks are right again."""
+"""Hard cuts: a frame before that does not belong there, and how soon the masks are right again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.evaluate.contenders import Contender
-from toolchain.evaluate.follow import Crops, labels_in_turn
-from toolchain.face.region import move_probabilities
+from toolchain.evaluate.follow import Crops, Seen, labels_in_turn
 from toolchain.face.steadiness import face_agreement, frames_to_recover
 
 # Frames that are looked at after a cut, cuts in every shot, and how much less agreement counts as equal.
@@ -34,7 +33,7 @@ class Site:
         crops: HORIZON frames from there on.
         alone: their labels (HORIZON, size, size) with an empty previous mask.
         in_turn: their labels without a cut.
-        before: probabilities (classes, size, size) of the frame before, in the region of the first frame.
+        before: the frame before, in its own region, and its probabilities.
     """
 
     clip: str
@@ -43,7 +42,7 @@ class Site:
     crops: Crops
     alone: np.ndarray
     in_turn: np.ndarray
-    before: np.ndarray
+    before: Seen
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Cut:
     Attributes:
         clip: name of the clip.
         frame: number of the first frame after the cut.
-        kind: OTHER, the mask before is from another shot, or JUMPED, it is the shot's own, shifted by JUMP.
+        kind: OTHER, the frame before and its mask are from another shot, or JUMPED, they are the shot's own,
+            shifted by JUMP.
         after: agreement (0-1) of each frame with its answer to an empty previous mask, within the face.
         steady: the same agreement of the same frames without the cut.
     """
@@ -106,7 +106,7 @@ def sites_of(
             crops=crops.part(first, stop),
             alone=alone[first:stop],
             in_turn=in_turn[first:stop],
-            before=move_probabilities(kept[first - 1], crops.matrices[first - 1], crops.matrices[first]),
+            before=Seen(crops.pictures[first - 1], kept[first - 1]),
         )
 
 
@@ -117,21 +117,23 @@ def cut_count(sites: Sequence[Site]) -> int:
 
 
 def make_cuts(contender: Contender, sites: Sequence[Site], tick: Callable[[], None]) -> tuple[Cut, ...]:
-    """Run the frames after every site with masks that do not belong there."""
+    """Run the frames after every site behind a frame that does not belong there."""
     return tuple(
-        _cut(contender, site, kind, mask, tick)
+        _cut(contender, site, kind, before, tick)
         for index, site in enumerate(sites)
-        for kind, mask in _masks(sites, index)
+        for kind, before in _strangers(sites, index)
     )
 
 
-def _masks(sites: Sequence[Site], index: int) -> Iterator[tuple[str, np.ndarray]]:
+def _strangers(sites: Sequence[Site], index: int) -> Iterator[tuple[str, Seen]]:
     site = sites[index]
     others = [other for other in (*sites[index:], *sites[:index]) if other.shot != site.shot]
     if others:
         # Not the nearest for all: the sites of a shot would get one mask between them.
         yield OTHER, others[index % len(others)].before
-    yield JUMPED, shifted(site.before, round(JUMP * site.before.shape[2]))
+    pixels = round(JUMP * site.before.picture.shape[1])
+    picture = shifted(site.before.picture.transpose(2, 0, 1), pixels).transpose(1, 2, 0)
+    yield JUMPED, Seen(np.ascontiguousarray(picture), shifted(site.before.probabilities, pixels))
 
 
 def shifted(planes: np.ndarray, pixels: int) -> np.ndarray:
@@ -141,8 +143,8 @@ def shifted(planes: np.ndarray, pixels: int) -> np.ndarray:
     return moved
 
 
-def _cut(contender: Contender, site: Site, kind: str, mask: np.ndarray, tick: Callable[[], None]) -> Cut:
-    labels, _ = labels_in_turn(contender, site.crops, tick, before=mask)
+def _cut(contender: Contender, site: Site, kind: str, before: Seen, tick: Callable[[], None]) -> Cut:
+    labels, _ = labels_in_turn(contender, site.crops, tick, before=before)
     after = tuple(face_agreement(made, right) for made, right in zip(labels, site.alone, strict=True))
     steady = tuple(face_agreement(made, right) for made, right in zip(site.in_turn, site.alone, strict=True))
     return Cut(site.clip, site.frame, kind, after, steady)

@@ -55,6 +55,14 @@ class Answer:
     probabilities: np.ndarray
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A crop (size, size, 3) RGB uint8, and the probabilities (classes, size, size) float32 given to it."""
+
+    picture: np.ndarray
+    probabilities: np.ndarray
+
+
 def cut_out(clip: Clip, shot: Shot, contender: Contender, whole: bool) -> Crops:
     """The region of interest of every frame of a shot as `contender` takes it, or with `whole` all of it."""
     size, contract = contender.size, contender.preprocess
@@ -124,7 +132,7 @@ def labels_in_turn(
     contender: Contender,
     crops: Crops,
     tick: Callable[[], None],
-    before: np.ndarray | None = None,
+    before: Seen | None = None,
     keep: Sequence[int] = (),
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Labels when every frame gets the answer to the frame before, carried along, as its previous mask.
@@ -133,7 +141,7 @@ def labels_in_turn(
         contender: a face parser that takes one.
         crops: the frames.
         tick: called after every frame.
-        before: previous mask of the first frame; None for an empty one.
+        before: the frame before the first; None for none.
         keep: numbers of frames whose probabilities are wanted.
 
     Returns:
@@ -141,8 +149,10 @@ def labels_in_turn(
     """
     answers, kept = [], {}
     mask = MovingMask()
+    if before is not None:
+        mask.put(before.picture, crops.matrices[0], before.probabilities)
     for index, picture in enumerate(crops.pictures):
-        previous = mask.carried(picture, crops.matrices[index]) if index else before
+        previous = mask.carried(picture, crops.matrices[index])
         made = answer_of(contender, picture, previous)
         mask.put(picture, crops.matrices[index], made.probabilities)
         answers.append(made.labels)

@@ -75,9 +75,9 @@ def remarks(made: ClipEvaluation) -> Iterator[str]:
     )
     if any(judgement.cuts for judgement in made.judgements):
         yield (
-            f"recovery: the mask before a frame is replaced by that of another shot, or shifted by {JUMP:.0%}"
-            " of the side; frames until agreement with the answer to an empty mask is that without the cut,"
-            f" less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames (median over cuts)"
+            "recovery: the frame before and its mask are replaced by those of another shot, or shifted by"
+            f" {JUMP:.0%} of the side; frames until agreement with the answer to an empty mask is that without"
+            f" the cut, less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames (median over cuts)"
         )
     for judgement in made.judgements:
         if not judgement.contender.takes_previous:

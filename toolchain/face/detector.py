@@ -36,6 +36,8 @@ class FaceDetector:
         MissingDependencyError: this OpenCV has no cascades.
     """
 
+    name = "OpenCV's cascade"
+
     def __init__(self, thorough: bool = False) -> None:
         self.thorough = thorough
         path = cascade_path()

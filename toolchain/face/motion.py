@@ -14,6 +14,12 @@ import numpy as np
 
 # Faces move as a whole and smoothly; half the pixels of the crop show that as well as all of them.
 SIDE = 128
+# A pixel is met again when the flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5 pixels
+# (Sundaram, Brox, Keutzer, ECCV 2010), and when it looks the same but for this many of 256 grey levels.
+RELATIVE, ABSOLUTE = 0.01, 0.5
+GREY = 24
+# After a cut, chance alone lets flows cancel in some places.
+LEAST_MET = 0.5
 
 
 class MovingMask:
@@ -48,14 +54,23 @@ class MovingMask:
 
         Returns:
             (classes, size, size) float32; zero for all classes where the crop before showed nothing of the
-            picture; None after `forget`.
+            picture, or something else; None after `forget`, and when most of the picture is another, as
+            after a cut.
         """
         if self._probabilities is None or self._grey is None or self._matrix is None:
             return None
         size = cut.shape[0]
         region = crop_between(self._matrix, matrix)
-        flow = flow_between(_regrouped(self._grey, region, size), shrunk_grey(cut))
-        return carry(self._probabilities, flow, region)
+        before, now = _regrouped(self._grey, region, size), shrunk_grey(cut)
+        flow = flow_between(before, now)
+        met = met_again(before, now, flow)
+        if met.mean() < LEAST_MET:
+            return None
+        moved = carry(self._probabilities, flow, region)
+        # Enlarged by one pixel of the small picture: what is doubtful is no prior for its neighbours.
+        known = cv2.resize(cv2.erode(met, np.ones((3, 3), np.uint8)), (size, size))
+        moved *= known
+        return moved
 
 
 def shrunk_grey(cut: np.ndarray) -> np.ndarray:
@@ -75,6 +90,28 @@ def flow_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
         (height, width, 2) float32, pixels to add to x and y.
     """
     return np.asarray(_dis().calc(now, before, None))
+
+
+def met_again(before: np.ndarray, now: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Where the flow leads to the same thing in the frame before.
+
+    Args:
+        before: (height, width) uint8.
+        now: the same of the next frame.
+        flow: (height, width, 2) of `flow_between`.
+
+    Returns:
+        (height, width) uint8, 1 or 0.
+    """
+    height, width = now.shape
+    x = np.arange(width, dtype=np.float32)[None] + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    back = cv2.remap(flow_between(now, before), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    apart = ((flow + back) ** 2).sum(2)
+    bound = RELATIVE * ((flow**2).sum(2) + (back**2).sum(2)) + ABSOLUTE
+    seen = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    alike = cv2.absdiff(cv2.blur(seen, (3, 3)), cv2.blur(now, (3, 3))) < GREY
+    return ((apart < bound) & alike).astype(np.uint8)
 
 
 def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:

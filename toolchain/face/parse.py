@@ -10,11 +10,12 @@ from time import perf_counter
 import numpy as np
 
 from toolchain.errors import UnsupportedError
+from toolchain.face.motion import MovingMask
 from toolchain.face.picture import check_picture
-from toolchain.face.preprocess import from_output, picture_input, picture_sizes, softmax, to_input
-from toolchain.face.region import Square, crop, crop_matrix, move_probabilities, unwarp_labels
+from toolchain.face.preprocess import class_probabilities, picture_input, picture_sizes, to_input
+from toolchain.face.region import Square, crop, crop_matrix, unwarp_labels
 from toolchain.runtimes import Runtime
-from toolchain.spec import PROBABILITIES, SEGMENTATION, Artifact, Preprocess, TensorSpec
+from toolchain.spec import SEGMENTATION, Artifact, Preprocess, TensorSpec
 
 # A label that only face parsers have: for other segmentations no face needs to be found.
 FACE_LABEL = "nose"
@@ -138,59 +139,108 @@ class Parsed:
     matrix: np.ndarray
 
 
+@dataclass
+class _Buffers:
+    """Arrays that are written anew for every picture; None where a new array is wanted each time."""
+
+    cut: np.ndarray | None = None
+    image: np.ndarray | None = None
+    previous: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, contract: Contract) -> _Buffers:
+        size, image, previous = contract.size, contract.image, contract.previous
+        return cls(
+            np.empty((size, size, 3), np.uint8),
+            np.empty(image.shape, image.dtype),
+            None if previous is None else np.empty(previous.shape, previous.dtype),
+            np.empty(picture_sizes(contract.logits), np.float32),
+        )
+
+
 class FaceParser:
     """Runs a face parser on the pictures of one video, or on single pictures after `reset()`.
 
     Args:
         runtime: the loaded file; stays the caller's to close.
         artifact: its sidecar, from which everything else is read.
+        reuse: write every picture's tensors into the same arrays, so that `Parsed.probabilities` holds until
+            the next call only; for video.
 
     Raises:
         UnsupportedError: the file is no segmentation of pictures, or the sidecar is not its own.
     """
 
-    def __init__(self, runtime: Runtime, artifact: Artifact) -> None:
+    def __init__(self, runtime: Runtime, artifact: Artifact, reuse: bool = False) -> None:
         self.contract = contract_of(artifact)
         check_runtime(runtime, artifact)
         self._runtime = runtime
-        self._before: Parsed | None = None
+        self._buffers = _Buffers.of(self.contract) if reuse else _Buffers()
+        self._before = MovingMask()
 
     def reset(self) -> None:
         """Forget the previous mask: the next picture is the first of its kind."""
-        self._before = None
+        self._before.forget()
 
-    def parse(self, picture: np.ndarray, square: Square, stages: Stages | None = None) -> Parsed:
+    def parse(
+        self,
+        picture: np.ndarray,
+        square: Square,
+        stages: Stages | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Parsed:
         """Parse what `square` shows of a picture.
 
         Args:
             picture: (height, width, 3) RGB uint8.
             square: region of interest.
             stages: where to add the times of "crop", "inference" and "unwarp".
+            labels: (height, width) uint8 to draw the labels of this face into; None for a new array.
+
+        Raises:
+            UsageError: `picture` is no such array.
+            UnsupportedError: the network's output is not finite.
+        """
+        stages = stages or Stages()
+        probabilities, matrix = self.infer(picture, square, stages)
+        with stages.measure("unwarp"):
+            drawn = unwarp_labels(probabilities, matrix, picture.shape, labels)
+        return Parsed(drawn, probabilities, matrix)
+
+    def infer(self, picture: np.ndarray, square: Square, stages: Stages) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities of the region, before they are put back into the picture.
+
+        Args:
+            picture: (height, width, 3) RGB uint8.
+            square: region of interest.
+            stages: where to add the times of "crop", "inference" and "unwarp".
+
+        Returns:
+            (classes, size, size) float32, and the (2, 3) matrix from picture to crop.
 
         Raises:
             UsageError: `picture` is no such array.
             UnsupportedError: the network's output is not finite.
         """
         check_picture(picture)
-        stages = stages or Stages()
-        contract = self.contract
+        contract, buffers = self.contract, self._buffers
         with stages.measure("crop"):
             matrix = crop_matrix(square, contract.size)
-            cut = crop(picture, matrix, contract.size, contract.preprocess.resize)
-            arrays = {contract.image.name: picture_input(cut, contract.preprocess, contract.image)}
+            cut = crop(picture, matrix, contract.size, contract.preprocess.resize, buffers.cut)
+            arrays = {
+                contract.image.name: picture_input(cut, contract.preprocess, contract.image, buffers.image)
+            }
             if contract.previous is not None:
-                arrays[contract.previous.name] = to_input(self._previous(matrix), contract.previous)
+                before = self._before.carried(cut, matrix)
+                if before is None:
+                    before = np.zeros(picture_sizes(contract.previous), np.float32)
+                arrays[contract.previous.name] = to_input(before, contract.previous, buffers.previous)
         with stages.measure("inference"):
             result = self._runtime.run(arrays)
         with stages.measure("unwarp"):
-            scores = from_output(result[contract.logits.name], contract.logits)
-            probabilities = scores if contract.logits.name == PROBABILITIES else softmax(scores)
-            labels = unwarp_labels(probabilities, matrix, picture.shape)
-        self._before = Parsed(labels, probabilities, matrix)
-        return self._before
-
-    def _previous(self, matrix: np.ndarray) -> np.ndarray:
-        """The previous picture's class probabilities where they lie in this crop; zeros at first."""
-        if self._before is None:
-            return np.zeros(picture_sizes(self.contract.logits), np.float32)
-        return move_probabilities(self._before.probabilities, self._before.matrix, matrix)
+            scores = result[contract.logits.name]
+            probabilities = class_probabilities(scores, contract.logits, buffers.probabilities)
+            if contract.previous is not None:
+                self._before.put(cut, matrix, probabilities)
+        return probabilities, matrix

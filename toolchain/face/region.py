@@ -15,6 +15,9 @@ import numpy as np
 from toolchain.errors import UnsupportedError
 
 RESIZE_RULES = ("bilinear", "area")
+BACKGROUND = 0
+# OpenCV interpolates with weights of 1/32 pixel, and sums of probabilities are rounded.
+LEAST_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,13 @@ def crop_matrix(square: Square, size: int) -> np.ndarray:
     )
 
 
-def crop(picture: np.ndarray, matrix: np.ndarray, size: int, resize: str = "bilinear") -> np.ndarray:
+def crop(
+    picture: np.ndarray,
+    matrix: np.ndarray,
+    size: int,
+    resize: str = "bilinear",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Cut a region out; what lies outside of the picture is black, as in training.
 
     Args:
@@ -87,6 +96,7 @@ def crop(picture: np.ndarray, matrix: np.ndarray, size: int, resize: str = "bili
         size: side of the crop.
         resize: "bilinear", or "area": average whole blocks of pixels first where the picture is more than
             twice as fine as the crop, so that nothing is skipped.
+        out: (size, size, 3) uint8 to write into; None for a new array.
 
     Returns:
         (size, size, 3) uint8.
@@ -98,7 +108,7 @@ def crop(picture: np.ndarray, matrix: np.ndarray, size: int, resize: str = "bili
         raise UnsupportedError(f"unknown resize rule '{resize}'", f"rules are {', '.join(RESIZE_RULES)}")
     if resize == "area":
         picture, matrix = _shrunk(picture, matrix, size)
-    return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(picture, matrix, (size, size), dst=out, flags=cv2.INTER_LINEAR)
 
 
 def _shrunk(picture: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,60 +133,86 @@ def _bounds(
     matrix: np.ndarray, size: int, shape: tuple[int, ...], spare: int = 1
 ) -> tuple[int, int, int, int]:
     """Left, top, right and bottom pixel bounds of the crop in the picture, clipped to it."""
-    inverse = cv2.invertAffineTransform(matrix)
-    ends = np.array([[x, y, 1.0] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
-    corners = ends @ inverse.T
-    low = np.floor(corners.min(axis=0)).astype(int) - spare
-    high = np.ceil(corners.max(axis=0)).astype(int) + 1 + spare
-    left, top = np.clip(low, 0, (shape[1], shape[0]))
-    right, bottom = np.clip(high, 0, (shape[1], shape[0]))
-    return int(left), int(top), int(right), int(bottom)
+    ends = (-0.5, -0.5, size - 0.5, size - 0.5)
+    return _bounds_of(cv2.invertAffineTransform(matrix).tolist(), ends, shape, spare)
 
 
-def unwarp_labels(probabilities: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _bounds_of(
+    to_picture: list[list[float]],
+    ends: tuple[float, float, float, float],
+    shape: tuple[int, ...],
+    spare: int = 1,
+) -> tuple[int, int, int, int]:
+    """The same of a part of the crop: its left, top, right and bottom. (Plain numbers: numpy is slower.)"""
+    bounds = []
+    for (a, b, c), length in zip(to_picture, (shape[1], shape[0]), strict=True):
+        places = [a * x + b * y + c for x in ends[::2] for y in ends[1::2]]
+        low, high = math.floor(min(places)) - spare, math.ceil(max(places)) + 1 + spare
+        bounds.append((min(max(low, 0), length), min(max(high, 0), length)))
+    (left, right), (top, bottom) = bounds
+    return left, top, right, bottom
+
+
+def unwarp_labels(
+    probabilities: np.ndarray,
+    matrix: np.ndarray,
+    shape: tuple[int, ...],
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Label of every pixel of the picture: the most probable class after bilinear interpolation.
 
     Interpolating probabilities gives smooth outlines where interpolating labels would give steps.
 
     Args:
-        probabilities: (classes, size, size) float32, of the crop.
+        probabilities: (classes, size, size) float32, of the crop; they add up to one.
         matrix: (2, 3), picture to crop.
         shape: height and width of the picture, and anything after them.
+        out: (height, width) uint8 of labels, which stay where this crop shows the background or nothing;
+            None for a new array.
 
     Returns:
-        (height, width) uint8; outside of the crop label 0, the background.
+        (height, width) uint8; in a new array label 0, the background, outside of the crop.
     """
-    size = probabilities.shape[1]
-    labels = np.zeros(shape[:2], np.uint8)
-    left, top, right, bottom = _bounds(matrix, size, shape)
-    if right <= left or bottom <= top:
+    labels = np.zeros(shape[:2], np.uint8) if out is None else out
+    # The most probable of n classes has at least 1 / n in one of the pixels that it is interpolated from:
+    # outside of their frame a class need not be looked at.
+    least = 1 / len(probabilities) - LEAST_SLACK
+    to_picture = cv2.invertAffineTransform(matrix).tolist()
+    frames = {
+        label: frame
+        for label, plane in enumerate(probabilities)
+        if label != BACKGROUND and (frame := _frame_above(plane, least, to_picture, labels.shape)) is not None
+    }
+    if not frames:
         return labels
-    local = matrix @ np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-    best = np.zeros((bottom - top, right - left), np.float32)
-    part = labels[top:bottom, left:right]
-    for label, plane in enumerate(probabilities):
-        moved = _moved(plane, local, best.shape)
-        np.copyto(part, label, where=moved > best)
-        np.maximum(best, moved, out=best)
+    lefts, tops, rights, bottoms = zip(*frames.values(), strict=True)
+    left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
+    best = _moved(probabilities[BACKGROUND], _shifted(matrix, left, top), (bottom - top, right - left))
+    for label, (x0, y0, x1, y1) in frames.items():
+        moved = _moved(probabilities[label], _shifted(matrix, x0, y0), (y1 - y0, x1 - x0))
+        before = best[y0 - top : y1 - top, x0 - left : x1 - left]
+        np.copyto(labels[y0:y1, x0:x1], label, where=moved > before)
+        np.maximum(before, moved, out=before)
     return labels
 
 
-def move_probabilities(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Class probabilities of one crop as seen in another crop of the same size.
+def _frame_above(
+    plane: np.ndarray, least: float, to_picture: list[list[float]], shape: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom bounds in the picture of what is interpolated from `least` or more."""
+    x, y, width, height = cv2.boundingRect(cv2.compare(plane, least, cv2.CMP_GE))
+    if width == 0:
+        return None
+    ends = (x - 1.0, y - 1.0, x + float(width), y + float(height))
+    left, top, right, bottom = _bounds_of(to_picture, ends, shape)
+    return (left, top, right, bottom) if right > left and bottom > top else None
 
-    Args:
-        probabilities: (classes, size, size) float32.
-        old: (2, 3), picture to the crop that they belong to.
-        new: (2, 3), picture to the crop that they are wanted in.
 
-    Returns:
-        (classes, size, size) float32; zero for all classes where the old crop shows nothing.
-    """
-    if np.allclose(old, new, atol=1e-6):
-        return probabilities
-    size = probabilities.shape[1]
-    to_old = old @ np.vstack([cv2.invertAffineTransform(new), [0.0, 0.0, 1.0]])
-    return np.stack([_moved(plane, to_old, (size, size)) for plane in probabilities])
+def _shifted(matrix: np.ndarray, left: int, top: int) -> np.ndarray:
+    """The same map for a part of the picture that begins at `left`, `top`."""
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, 0] * left + matrix[:, 1] * top
+    return moved
 
 
 def _moved(plane: np.ndarray, to_source: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

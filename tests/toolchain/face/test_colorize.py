@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 
 from toolchain.errors import UsageError
-from toolchain.face.colorize import colorize
+from toolchain.face.colorize import blend, colorize
 
 PALETTE = ((9, 9, 9), (250, 20, 0), (0, 100, 200))
 
@@ -64,3 +68,46 @@ def test_a_label_in_the_corner_is_drawn():
 def test_an_opacity_out_of_range_is_refused(alpha):
     with pytest.raises(UsageError, match="opacity"):
         colorize(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), PALETTE, alpha)
+
+
+def exact_overlay(picture, labels, palette, alpha, hidden):
+    """The same in floating point."""
+    shown = np.isin(labels, [label for label in range(len(palette)) if label not in hidden])
+    weight = cv2.GaussianBlur(np.where(shown, 255, 0).astype(np.uint8), (3, 3), 0)[:, :, None] / 255
+    colors = np.where(shown[:, :, None], np.array(palette)[np.minimum(labels, len(palette) - 1)], 0)
+    color = cv2.GaussianBlur(colors.astype(np.uint8), (3, 3), 0)
+    return picture * (1 - alpha * weight) + alpha * color.astype(float)
+
+
+@given(
+    st_numpy.arrays(np.uint8, (9, 11, 3)),
+    st_numpy.arrays(np.uint8, (9, 11), elements=st.integers(0, 3)),
+    st.floats(0, 1),
+    st.sampled_from([(0,), (), (0, 2), (1,)]),
+)
+def test_whole_numbers_are_within_one_of_the_exact_overlay(picture, labels, alpha, hidden):
+    drawn = colorize(picture, labels, PALETTE, alpha, hidden)
+    np.testing.assert_allclose(drawn, exact_overlay(picture, labels, PALETTE, alpha, hidden), atol=1.5)
+
+
+def test_the_result_can_replace_the_picture(rng):
+    picture = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    drawn, other = colorize(picture, labels_of(), PALETTE), np.empty_like(picture)
+    assert colorize(picture, labels_of(), PALETTE, out=other) is other
+    np.testing.assert_array_equal(other, drawn)
+    assert colorize(picture, labels_of(), PALETTE, out=picture) is picture
+    np.testing.assert_array_equal(picture, drawn)
+    with pytest.raises(UsageError, match="shape"):
+        colorize(picture, labels_of(), PALETTE, out=picture[1:])
+
+
+@given(
+    st_numpy.arrays(np.uint8, (6, 7, 3)),
+    st_numpy.arrays(np.uint8, (6, 7, 3)),
+    st_numpy.arrays(np.uint8, (6, 7)),
+)
+def test_a_blend_is_rounded_exactly(below, above, weight):
+    share = weight[:, :, None].astype(int)
+    expected = (2 * (below * (255 - share) + above * share) + 255) // 510
+    blend(below, above, weight)
+    np.testing.assert_array_equal(below, expected)

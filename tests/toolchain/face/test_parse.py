@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from toolchain.errors import UnsupportedError, UsageError
+from toolchain.face.motion import MovingMask
 from toolchain.face.parse import FaceParser, Stages, contract_of
-from toolchain.face.preprocess import softmax
-from toolchain.face.region import Square, crop_matrix, move_probabilities, whole_square
+from toolchain.face.region import Square, crop, crop_matrix, whole_square
 from toolchain.spec import CLASSIFICATION, Preprocess, TensorSpec
 
 
@@ -66,9 +66,8 @@ def test_the_mask_before_is_zero_at_first_and_then_follows_the_region(artifact_o
     runtime = numpy_runtime(artifact, FUNCTIONS[layout])
     parser = FaceParser(runtime, artifact)
     picture = scene()
-    first = parser.parse(picture, Square(4, 2, 36))
-    parser.parse(picture, Square(4, 2, 36))
-    parser.parse(picture, Square(8, 3, 30))
+    squares = (Square(4, 2, 36), Square(4, 2, 36), Square(8, 3, 30))
+    answers = [parser.parse(picture, square) for square in squares]
     parser.reset()
     parser.parse(picture, Square(8, 3, 30))
     masks = [
@@ -76,17 +75,15 @@ def test_the_mask_before_is_zero_at_first_and_then_follows_the_region(artifact_o
         for given in runtime.given
     ]
     assert not masks[0].any()
-    np.testing.assert_array_equal(masks[1], first.probabilities)
-    # The second result has the mask in it; computed here once more.
-    second = softmax(FUNCTIONS["NCHW"](crop_planes(runtime, layout, 1), masks[1][None])[0])
-    moved = move_probabilities(second, crop_matrix(Square(4, 2, 36), 24), crop_matrix(Square(8, 3, 30), 24))
-    np.testing.assert_allclose(masks[2], moved, atol=1e-6)
+    mask = MovingMask()
+    for number, (square, answer, given) in enumerate(zip(squares, answers, masks[:3], strict=True)):
+        matrix = crop_matrix(square, 24)
+        cut = crop(picture, matrix, 24)
+        if number:
+            np.testing.assert_allclose(given, mask.carried(cut, matrix), atol=1e-6)
+            assert given.any()
+        mask.put(cut, matrix, answer.probabilities)
     assert not masks[3].any()
-
-
-def crop_planes(runtime, layout, call):
-    image = runtime.given[call]["image"]
-    return image if layout == "NCHW" else np.moveaxis(image, -1, 1)
 
 
 def test_stages_are_timed_and_add_up(artifact_of, numpy_runtime):

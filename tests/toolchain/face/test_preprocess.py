@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from toolchain.errors import UnsupportedError
-from toolchain.face.preprocess import dequantized, from_output, normalized, picture_sizes, softmax, to_input
-from toolchain.spec import Preprocess, TensorSpec
+from toolchain.face.preprocess import (
+    class_probabilities,
+    dequantized,
+    from_output,
+    normalized,
+    picture_input,
+    picture_sizes,
+    softmax,
+    to_input,
+)
+from toolchain.spec import PROBABILITIES, Preprocess, TensorSpec
 
 NCHW = TensorSpec("x", (1, 3, 4, 5), layout="NCHW")
 NHWC = TensorSpec("x", (1, 4, 5, 3), layout="NHWC")
@@ -103,3 +112,138 @@ def test_an_output_that_is_not_finite_is_refused(value):
     logits[1, 0, 1] = value
     with pytest.raises(UnsupportedError, match="not finite"):
         softmax(logits)
+
+
+def exact_softmax(logits):
+    exponents = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=0))
+    return exponents / exponents.sum(axis=0)
+
+
+def exact_input(planes, spec):
+    """Straightforward, in double precision; and whether a value is too near to a rounding step to tell."""
+    ordered = np.asarray(planes, np.float64)
+    if spec.layout == "NHWC":
+        ordered = np.moveaxis(ordered, 0, -1)
+    if spec.scale is None:
+        return ordered[None], np.zeros(spec.shape, bool)
+    steps = ordered / spec.scale
+    limits = np.iinfo(spec.dtype)
+    near = np.abs(steps - np.floor(steps) - 0.5) < 1e-4 + 5e-7 * np.abs(steps)
+    return np.clip(np.rint(steps) + spec.zero_point, limits.min, limits.max)[None], near[None]
+
+
+def assert_is_input(array, planes, spec):
+    expected, near = exact_input(planes, spec)
+    assert array.dtype == spec.dtype
+    assert array.shape == spec.shape
+    assert array.flags.c_contiguous
+    if spec.scale is None:
+        np.testing.assert_allclose(array, expected, rtol=1e-3 if spec.dtype == "float16" else 3e-7, atol=1e-7)
+    else:
+        np.testing.assert_array_equal(array[~near], expected[~near])
+        np.testing.assert_allclose(array[near].astype(float), expected[near], atol=1)
+
+
+STORED = [
+    {},
+    {"dtype": "float16"},
+    {"dtype": "int8", "scale": 0.02, "zero_point": -7},
+    {"dtype": "uint8", "scale": 0.013, "zero_point": 131},
+    {"dtype": "int16", "scale": 1e-4, "zero_point": 0},
+]
+
+
+@pytest.mark.parametrize("layout", [NCHW, NHWC])
+@pytest.mark.parametrize("stored", STORED)
+@given(
+    pixels=st_numpy.arrays(np.uint8, (4, 5, 3)),
+    mean=st.tuples(*[st.floats(0, 255)] * 3),
+    std=st.tuples(*[st.floats(20, 255)] * 3),
+)
+def test_a_picture_input_is_what_plain_arithmetic_makes_of_it(layout, stored, pixels, mean, std):
+    spec, contract = replace(layout, **stored), Preprocess(mean=mean, std=std)
+    planes = ((pixels - np.array(mean)) / np.array(std)).transpose(2, 0, 1)
+    given_out = np.full(spec.shape, 99, spec.dtype)
+    array = picture_input(pixels, contract, spec, given_out)
+    assert array is given_out
+    np.testing.assert_array_equal(picture_input(pixels, contract, spec), array)
+    assert_is_input(array, planes.astype(np.float32), spec)
+    np.testing.assert_allclose(normalized(pixels, contract), planes, rtol=3e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("layout", [NCHW, NHWC])
+def test_a_file_that_normalizes_is_given_the_pixels(rng, layout):
+    pixels = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    spec = replace(layout, dtype="uint8", image="RGB")
+    out = np.empty(spec.shape, np.uint8)
+    for array in (picture_input(pixels, CONTRACT, spec), picture_input(pixels, CONTRACT, spec, out)):
+        np.testing.assert_array_equal(array[0] if layout is NHWC else array[0].transpose(1, 2, 0), pixels)
+
+
+def test_a_part_of_a_picture_is_taken_as_it_lies(rng):
+    pixels = rng.integers(0, 256, (8, 9, 3)).astype(np.uint8)
+    part = pixels[2:6, 3:8]
+    np.testing.assert_array_equal(
+        picture_input(part, CONTRACT, NHWC), picture_input(part.copy(), CONTRACT, NHWC)
+    )
+
+
+@pytest.mark.parametrize("layout", [NCHW, NHWC])
+@pytest.mark.parametrize("stored", STORED)
+def test_planes_and_outputs_can_be_written_to_buffers(rng, layout, stored):
+    spec = replace(layout, **stored)
+    planes = rng.uniform(-1, 1, (3, 4, 5)).astype(np.float32)
+    array = to_input(planes, spec, np.empty(spec.shape, spec.dtype))
+    assert_is_input(array, planes, spec)
+    np.testing.assert_array_equal(to_input(planes, spec), array)
+    before, out = array.copy(), np.full((3, 4, 5), 7, np.float32)
+    assert from_output(array, spec, out) is out
+    np.testing.assert_array_equal(out, from_output(array, spec))
+    out += 1
+    np.testing.assert_array_equal(array, before)
+    assert not np.shares_memory(from_output(array, spec), array)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.empty((3, 5, 4), np.float32), np.empty((3, 4, 5)), np.empty((3, 4, 10), "f")[:, :, ::2]]
+)
+def test_a_buffer_that_does_not_fit_is_refused(bad):
+    with pytest.raises(ValueError, match="out is"):
+        from_output(np.zeros(NCHW.shape, np.float32), NCHW, bad)
+
+
+@given(st_numpy.arrays(np.float32, (4, 3, 2), elements=st.floats(-1e4, 1e4, width=32)), st.booleans())
+def test_softmax_is_that_of_double_precision(logits, in_place):
+    expected, before = exact_softmax(logits), logits.copy()
+    result = softmax(logits, logits if in_place else None)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    np.testing.assert_allclose(result.sum(axis=0), 1, atol=1e-6)
+    if in_place:
+        assert result is logits
+    else:
+        np.testing.assert_array_equal(logits, before)
+
+
+def test_minus_infinity_is_a_probability_of_zero():
+    np.testing.assert_allclose(softmax(np.array([0.0, -np.inf, 0.0], np.float32)), [0.5, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("layout", [NCHW, NHWC])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "float32"])
+@pytest.mark.parametrize("scale", [0.004, 0.15, 3.0])
+def test_class_probabilities_are_the_softmax_of_the_real_values(rng, layout, dtype, scale):
+    quantized = dtype != "float32"
+    spec = replace(layout, dtype=dtype, **({"scale": scale, "zero_point": 5} if quantized else {}))
+    array = rng.integers(0 if dtype == "uint8" else -128, 128, spec.shape).astype(dtype)
+    planes = np.moveaxis(array[0], -1, 0) if layout is NHWC else array[0]
+    real = (planes.astype(float) - 5) * scale if quantized else planes
+    out = np.empty((3, 4, 5), np.float32)
+    assert class_probabilities(array, spec, out) is out
+    np.testing.assert_allclose(out, exact_softmax(real), atol=1e-6)
+    done = replace(spec, name=PROBABILITIES)
+    np.testing.assert_array_equal(class_probabilities(array, done), from_output(array, done))
+
+
+def test_class_probabilities_of_what_is_not_finite_are_refused():
+    with pytest.raises(UnsupportedError, match="not finite"):
+        class_probabilities(np.full(NHWC.shape, np.nan, np.float32), NHWC)

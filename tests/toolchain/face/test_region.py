@@ -15,7 +15,6 @@ from toolchain.face.region import (
     crop,
     crop_matrix,
     face_square,
-    move_probabilities,
     unwarp_labels,
     whole_square,
 )
@@ -157,33 +156,3 @@ def test_rotated_regions_come_back_too():
     cut = crop(np.dstack([labels * 255] * 3), matrix, 64)[:, :, 0].astype(np.float32) / 255
     back = unwarp_labels(np.stack([1 - cut, cut]), matrix, labels.shape)
     assert (back != labels).mean() < 0.005
-
-
-@given(squares.filter(lambda s: 20 < s.side < 200), st.floats(-0.3, 0.3), st.floats(0.7, 1.4))
-def test_a_mask_moves_with_its_region(square, shift, zoom):
-    """Planes that are linear in the picture's coordinates stay what they are, wherever both crops look."""
-    size = 24
-    new = Square(square.x + shift * square.side, square.y, square.side * zoom)
-
-    def seen(region):
-        x, y = (start + (np.arange(size) + 0.5) * region.side / size - 0.5 for start in (region.x, region.y))
-        return np.stack([np.broadcast_to(x, (size, size)), np.broadcast_to(y[:, None], (size, size))]).astype(
-            np.float32
-        )
-
-    moved = move_probabilities(seen(square), crop_matrix(square, size), crop_matrix(new, size))
-    truth = seen(new)
-    step = square.side / size
-    low = np.array([square.x, square.y])[:, None, None] + step
-    high = low + square.side - 2 * step
-    both = ((truth > low) & (truth < high)).all(axis=0)
-    # OpenCV interpolates between 32 steps of a pixel.
-    np.testing.assert_allclose(moved[:, both], truth[:, both], atol=step / 16 + 1e-3)
-    outside = ((truth < low - 3 * step) | (truth > high + 3 * step)).any(axis=0)
-    assert not moved[:, outside].any()
-
-
-def test_a_mask_in_the_same_region_is_left_alone(rng):
-    planes = rng.random((3, 8, 8), np.float32)
-    matrix = crop_matrix(Square(3, 4, 20), 8)
-    assert move_probabilities(planes, matrix, matrix.copy()) is planes

@@ -1,0 +1,1 @@
+"""Latency that can be trusted: contenders, interleaved measurement, figures, and the results file."""

@@ -1,0 +1,1 @@
+"""What people and other programs read of a results file: Markdown, one HTML file, Chrome traces."""
