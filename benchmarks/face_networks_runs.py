@@ -262,8 +262,11 @@ def _recipe_differences(table: Any, recipe: Recipe, path: Path) -> list[str]:
         before = parse_recipe(recipe.name, given).as_json()
     except UsageError as error:
         raise UsageError(f"the recipe in '{path}' is of another version: {error.message}", ANEW) from error
-    now = recipe.as_json()
-    return _differences(*({k: v for k, v in values.items() if k not in CALLED} for values in (before, now)))
+    old, now = (
+        {key: value for key, value in values.items() if key not in CALLED}
+        for values in (before, recipe.as_json())
+    )
+    return _differences(old, now)
 
 
 def _amounts(card: dict[str, Any], terms: Terms) -> list[str]:

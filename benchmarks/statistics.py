@@ -126,8 +126,8 @@ def paired_ratio(
 
 
 def independent_ratio(
-    numerator: Sequence[float],
-    denominator: Sequence[float],
+    numerator: Sequence[float] | np.ndarray,
+    denominator: Sequence[float] | np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
@@ -233,7 +233,7 @@ def _chunks(resamples: int) -> list[int]:
     return [CHUNK] * (resamples // CHUNK) + ([resamples % CHUNK] if resamples % CHUNK else [])
 
 
-def _finite(samples: Sequence[float]) -> np.ndarray:
+def _finite(samples: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(samples, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError("at least one sample is needed")

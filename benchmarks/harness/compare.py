@@ -200,7 +200,7 @@ def _differences(before: Results, after: Results) -> list[str]:
     for entry in before.entries:
         if entry.name in new:
             pairs.append((f"threads of {entry.name}", entry.threads, new[entry.name].threads))
-            pairs.append((f"timed of {entry.name}", *(words.get(entry.name) for words in timed)))
+            pairs.append((f"timed of {entry.name}", timed[0].get(entry.name), timed[1].get(entry.name)))
     return [f"{what}: {_shown(old)} / {_shown(new)}" for what, old, new in pairs if old != new]
 
 

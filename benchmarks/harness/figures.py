@@ -63,7 +63,7 @@ class Figures:
         return {**asdict(self), "drifted": self.drifted}
 
 
-def figures(samples: Sequence[float]) -> Figures:
+def figures(samples: Sequence[float] | np.ndarray) -> Figures:
     """Figures of samples in the order of time.
 
     Raises:

@@ -16,7 +16,7 @@ class _PinnedTorchRuntime(TorchRuntime):
         if entry.weights is not None:
             load_weights(module, entry.weights)
         # PyTorch's depthwise convolutions on a CPU are five times faster in this order.
-        super().__init__(module.to(memory_format=torch.channels_last), entry.spec)
+        super().__init__(module.to(memory_format=torch.channels_last), entry.spec)  # type: ignore[call-overload]
         torch.set_num_threads(threads)
 
     def _release(self) -> None:

@@ -178,7 +178,12 @@ def _problems(results: Results) -> Iterator[str]:
         if entry.file is not None:
             yield from _wrong_kinds(f"the file of '{entry.name}'", _KINDS_OF_FILE, entry.file)
     for entry in results.entries:
-        figures = [entry.load_ms, entry.first_ms, *entry.memory_mb.values(), *entry.shares.values()]
+        figures: list[Any] = [
+            entry.load_ms,
+            entry.first_ms,
+            *entry.memory_mb.values(),
+            *entry.shares.values(),
+        ]
         figures += [value for values in entry.samples.values() for value in values] + entry.at_s
         figures += entry.waited_ms
         figures += [entry.file.bytes] if entry.file else []

@@ -82,7 +82,7 @@ class BlazeFace:
         )
         if scale < 1:
             small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            padded = np.zeros((SIDE, SIDE, 3), np.uint8)
+            padded: np.ndarray = np.zeros((SIDE, SIDE, 3), np.uint8)
             top, left = (SIDE - small.shape[0]) // 2, (SIDE - small.shape[1]) // 2
             padded[top : top + small.shape[0], left : left + small.shape[1]] = small
             matrix[:, 2] = left + (scale - 1) / 2, top + (scale - 1) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -187,7 +188,8 @@ class FaceEngine:
         with stages.measure("detection"):
             boxes = self._detector.detect(picture)
         for track in list(self._tracks):
-            match = max(boxes, key=lambda box, track=track: overlap(box, track.box), default=None)
+            place = track.box
+            match = max(boxes, key=partial(overlap, place), default=None)
             if match is not None and overlap(match, track.box) >= SAME_FACE:
                 boxes.remove(match)
                 self._look_again(track, match, picture, stages)

@@ -200,7 +200,7 @@ def _frame_above(
     plane: np.ndarray, least: float, to_picture: list[list[float]], shape: tuple[int, ...]
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom bounds in the picture of what is interpolated from `least` or more."""
-    x, y, width, height = cv2.boundingRect(cv2.compare(plane, least, cv2.CMP_GE))
+    x, y, width, height = cv2.boundingRect(cv2.compare(plane, least, cv2.CMP_GE))  # type: ignore[call-overload]
     if width == 0:
         return None
     ends = (x - 1.0, y - 1.0, x + float(width), y + float(height))

@@ -36,9 +36,14 @@ class Source(Protocol):
         rate: frames per second; None where they have no time.
     """
 
-    name: str
-    live: bool
-    rate: float | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def rate(self) -> float | None: ...
 
     def frames(self) -> Iterator[np.ndarray]:
         """(height, width, 3) RGB uint8, from the first frame on; closing the iterator frees the source.

@@ -121,7 +121,7 @@ class MaskReader:
 
     def _face_plane(self, probabilities: np.ndarray) -> np.ndarray:
         if self._only_face:
-            return cv2.subtract(1.0, probabilities[BACKGROUND])
+            return cv2.subtract(1.0, probabilities[BACKGROUND])  # type: ignore[call-overload]
         return _sum(probabilities, self._face)
 
 
@@ -156,7 +156,7 @@ def _sum(probabilities: np.ndarray, indices: Sequence[int]) -> np.ndarray:
 
 
 def _blob(plane: np.ndarray) -> _Blob | None:
-    likely = cv2.compare(plane, LIKELY, cv2.CMP_GE)
+    likely = cv2.compare(plane, LIKELY, cv2.CMP_GE)  # type: ignore[call-overload]
     x, y, width, height = cv2.boundingRect(likely)
     if width == 0:
         return None

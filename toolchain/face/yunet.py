@@ -68,7 +68,8 @@ class YuNet:
         # One square size, whatever the picture's: files with a fixed input size run as well.
         scale = LONG_SIDE / max(picture.shape[:2])
         width, height = (max(1, round(side * scale)) for side in picture.shape[1::-1])
-        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else None)
+        rule = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(picture, (width, height), interpolation=rule)
         right, bottom = LONG_SIDE - width, LONG_SIDE - height
         padded = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
         try:
