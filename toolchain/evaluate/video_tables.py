@@ -76,8 +76,9 @@ def remarks(made: ClipEvaluation) -> Iterator[str]:
     if any(judgement.cuts for judgement in made.judgements):
         yield (
             "recovery: the frame before and its mask are replaced by those of another shot, or shifted by"
-            f" {JUMP:.0%} of the side; frames until agreement with the answer to an empty mask is that without"
-            f" the cut, less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames (median over cuts)"
+            f" {JUMP:.0%} of the side; frames until agreement with the answer to an empty mask is that"
+            f" without the cut, less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames"
+            " (median over cuts)"
         )
     for judgement in made.judgements:
         if not judgement.contender.takes_previous:
