@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -91,12 +92,44 @@ def _accelerator() -> tuple[bool, str]:
     return False, f"none: training runs on {torch.get_num_threads()} CPU threads"
 
 
+def _browser() -> tuple[bool, str]:
+    """The page is what is needed; a browser on this computer is one of many that can open it."""
+    from toolchain.benchmarks.devices.web_browser import find_browser
+    from toolchain.benchmarks.devices.web_site import page_files
+
+    page_files()
+    found = find_browser()
+    here = f"--browser {found}" if found else "open its URL on any phone or computer"
+    return True, f"benchmark web: {here}; Node is not needed"
+
+
+def _android() -> tuple[bool, str]:
+    from toolchain.benchmarks.devices.android_adb import READY, devices, need_adb
+
+    found = devices(need_adb())
+    if not found:
+        return False, "adb works, no device is connected"
+    listed = ", ".join(f"{device.serial} ({device.state})" for device in found)
+    return any(device.state == READY for device in found), f"benchmark android: {listed}"
+
+
+def _camera() -> tuple[bool, str]:
+    """Look without opening it, which switches its light on and may ask for permission."""
+    if sys.platform != "linux":
+        return False, "not looked for on this system: opening it would ask for permission"
+    found = sorted(path.name for path in Path("/dev").glob("video*"))
+    return bool(found), ", ".join(found) or "no /dev/video*"
+
+
 PROBES: tuple[tuple[str, bool, Callable[[], tuple[bool, str]]], ...] = (
     ("face detector", True, _cascade),
     ("LiteRT interpreter", True, _litert),
     ("write .mlpackage and .mlmodel", False, _coreml),
     ("Apple's Core ML", False, _coreml_native),
     ("GPU for training", False, _accelerator),
+    ("measure in a browser", False, _browser),
+    ("measure on Android", False, _android),
+    ("camera", False, _camera),
 )
 
 

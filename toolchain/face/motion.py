@@ -20,6 +20,8 @@ RELATIVE, ABSOLUTE = 0.01, 0.5
 GREY = 24
 # After a cut, chance alone lets flows cancel in some places.
 LEAST_MET = 0.5
+# Where remap reads zeros.
+OUTSIDE = -9.0
 
 
 class MovingMask:
@@ -66,11 +68,8 @@ class MovingMask:
         met = met_again(before, now, flow)
         if met.mean() < LEAST_MET:
             return None
-        moved = carry(self._probabilities, flow, region)
-        # Enlarged by one pixel of the small picture: what is doubtful is no prior for its neighbours.
-        known = cv2.resize(cv2.erode(met, np.ones((3, 3), np.uint8)), (size, size))
-        moved *= known
-        return moved
+        # What is doubtful is no prior for its neighbours either.
+        return carry(self._probabilities, flow, region, cv2.erode(met, np.ones((3, 3), np.uint8)))
 
 
 def shrunk_grey(cut: np.ndarray) -> np.ndarray:
@@ -107,11 +106,15 @@ def met_again(before: np.ndarray, now: np.ndarray, flow: np.ndarray) -> np.ndarr
     x = np.arange(width, dtype=np.float32)[None] + flow[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     back = cv2.remap(flow_between(now, before), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    apart = ((flow + back) ** 2).sum(2)
-    bound = RELATIVE * ((flow**2).sum(2) + (back**2).sum(2)) + ABSOLUTE
+    bound = RELATIVE * (_squares(flow) + _squares(back)) + ABSOLUTE
     seen = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alike = cv2.absdiff(cv2.blur(seen, (3, 3)), cv2.blur(now, (3, 3))) < GREY
-    return ((apart < bound) & alike).astype(np.uint8)
+    return ((_squares(flow + back) < bound) & alike).astype(np.uint8)
+
+
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    """Squared lengths. (numpy sums over a last axis of two ten times slower.)"""
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
 
 
 def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -119,31 +122,39 @@ def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     return before @ np.vstack([cv2.invertAffineTransform(now), [0.0, 0.0, 1.0]])
 
 
-def carry(probabilities: np.ndarray, flow: np.ndarray, region: np.ndarray) -> np.ndarray:
+def carry(
+    probabilities: np.ndarray, flow: np.ndarray, region: np.ndarray, met: np.ndarray | None = None
+) -> np.ndarray:
     """Class probabilities moved along a flow.
 
     Args:
         probabilities: (classes, size, size) float32, of the crop before.
         flow: (side, side, 2) float32, as from `flow_between`, between crops that both show the new region.
         region: (2, 3), new crop to the crop before.
+        met: (side, side) uint8, 0 where nothing is to be carried to; None for everywhere.
 
     Returns:
-        (classes, size, size) float32; zero where the region before showed nothing.
+        (classes, size, size) float32; zero where `met` is, and where the region before showed nothing.
     """
     size = probabilities.shape[1]
-    flow = cv2.resize(flow, (size, size)) * (size / flow.shape[0])
+    x, y = cv2.split(cv2.resize(flow * (size / flow.shape[0]), (size, size)))
     row = np.arange(size, dtype=np.float32)
-    x, y = row[None] + flow[..., 0], row[:, None] + flow[..., 1]
+    x += row[None]
+    y += row[:, None]
     if np.allclose(region, np.eye(2, 3), atol=1e-6):
         # A flow that leads out of the crop means its border.
-        x, y = x.clip(0, size - 1), y.clip(0, size - 1)
+        np.clip(x, 0, size - 1, out=x)
+        np.clip(y, 0, size - 1, out=y)
     else:
         matrix = region.astype(np.float32)
         x, y = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in (0, 1))
-    # All classes of a pixel are read at once, in a third of the time of one plane after the other.
-    pixels = np.ascontiguousarray(probabilities.transpose(1, 2, 0))
-    moved = cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return np.ascontiguousarray(moved.transpose(2, 0, 1))
+    if met is not None:
+        x[cv2.resize(met, (size, size), interpolation=cv2.INTER_NEAREST) == 0] = OUTSIDE
+    # All classes of a pixel are read at once, in half the time of one plane after the other.
+    moved = cv2.remap(cv2.merge(list(probabilities)), x, y, cv2.INTER_LINEAR)
+    result = np.empty_like(probabilities)
+    cv2.split(moved, list(result))
+    return result
 
 
 def _regrouped(grey: np.ndarray, region: np.ndarray, size: int) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_without_motion_planes_move_with_their_region(
     moved = carry(seen(old), still, crop_between(crop_matrix(old, size), crop_matrix(new, size)))
     truth, step = seen(new), side / size
     low = np.array([old.x, old.y])[:, None, None] + step
-    high = low + side - 2 * step
+    high = low + side - 3 * step
     both = ((truth > low) & (truth < high)).all(axis=0)
     # OpenCV interpolates between 32 steps of a pixel.
     np.testing.assert_allclose(moved[:, both], truth[:, both], atol=step / 16 + 1e-3)

@@ -1,0 +1,1 @@
+"""Lanes other than this computer: phones over adb, browsers."""
