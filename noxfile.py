@@ -1,4 +1,4 @@
-"""Sessions: `nox` lints and tests; `nox -s old_runtimes`, `latency` and `int8` compare with others.
+"""Sessions: `nox` lints and tests; `old_runtimes`, `latency`, `int8` and `peer_table` compare with others.
 
 Files that sessions make go below build/, measured figures below benchmarks/results/. Names of networks
 after `--` replace the default ones: `nox -s latency -- unet`.
@@ -44,6 +44,18 @@ INT8_PEERS = {
     "peer-default": ("calibration.npz", "moving-average"),
     "peer-masked": ("calibration-masked.npz", "moving-average"),
     "peer-minmax": ("calibration.npz", "minmax"),
+}
+# The side-by-side table: environment -> Python and packages; their pins exclude each other.
+PEER_TABLE = Path("build/peer_table")
+PEER_ENVIRONMENTS = {
+    "litert-torch": (
+        OLD_PYTHON,
+        ("litert-torch==0.10.*", "ai-edge-quantizer==0.10.*", "torch>=2.9,<2.14", "safetensors"),
+    ),
+    "onnx2tf-1": (OLD_PYTHON, ("onnx2tf==1.29.*",)),
+    "onnx2tf-2": ("3.12", ("onnx2tf==2.6.*",)),
+    "coremltools": (OLD_PYTHON, ("coremltools==9.*", "torch>=2.9,<2.14", "safetensors")),
+    "onnx2coreml": (OLD_PYTHON, ("onnx2coreml==1.1.*",)),
 }
 OLD_RUNTIME_NETWORKS = (*PEER_NETWORKS, "lenet")
 
@@ -164,6 +176,37 @@ def int8(session: nox.Session) -> None:
             *(f"--graph={folder / f'{name}-int8.onnx'}", f"--peer-float={folder / f'{name}.tflite'}"),
             *(*peers, "--output", os.fspath(RESULTS / f"int8-{name}.json")),
         )
+
+
+def _peer_environment(name: str, python: str, packages: tuple[str, ...]) -> None:
+    """A session that makes the environment of one converter and notes where its interpreter is."""
+
+    @nox.session(name=f"peer_{name}", python=python, default=False)
+    def install(session: nox.Session) -> None:
+        """The environment of one converter of the side-by-side table."""
+        session.install(*packages)
+        PEER_TABLE.mkdir(parents=True, exist_ok=True)
+        interpreter = Path(session.bin) / "python"
+        (PEER_TABLE / f"{name}.python").write_text(os.fspath(interpreter), encoding="utf-8")
+
+
+for _name, (_python, _packages) in PEER_ENVIRONMENTS.items():
+    _peer_environment(_name, _python, _packages)
+
+
+@nox.session(python=OLD_PYTHON, default=False, requires=[f"peer_{name}" for name in PEER_ENVIRONMENTS])
+def peer_table(session: nox.Session) -> None:
+    """Our conversions beside those of every other converter; arguments after `--` go to the command."""
+    session.install(".[train]")
+    peers = [
+        f"--peer={name}={(PEER_TABLE / f'{name}.python').read_text(encoding='utf-8')}"
+        for name in PEER_ENVIRONMENTS
+    ]
+    session.run(
+        *("python", "-P", "-m", "toolchain.benchmarks.peer_table", *session.posargs, *peers),
+        *("--data", os.environ.get("TOOLCHAIN_DATA", "../shared/data"), "--folder", os.fspath(PEER_TABLE)),
+        *("--output", os.fspath(RESULTS / "peers.json")),
+    )
 
 
 def _faces() -> str:

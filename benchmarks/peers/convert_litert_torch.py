@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from safetensors.torch import save_file
-from seeded import random_inputs, seeded_network
 from torch import nn
 
 from toolchain.benchmarks.memory import peak_megabytes, resident_megabytes
+from toolchain.benchmarks.seeded import random_inputs, seeded_network
 from toolchain.models import ModelEntry, zoo
 from toolchain.models.weights_file import load_weights
 from toolchain.spec import TensorSpec
@@ -97,7 +97,7 @@ def convert(entry: ModelEntry, folder: Path, repeats: int) -> dict[str, Any]:
     """Convert into `folder` and return the record; `repeats` conversions are timed, the first is cold."""
     name = entry.spec.name
     network = network_with_weights(entry, folder / f"{name}.safetensors")
-    module, samples = channel_last(network, entry), _samples(entry)
+    module, samples = channel_last(network, entry), channel_last_samples(entry)
     litert_torch.config.show_progress = False
     baseline = resident_megabytes()
     seconds, cpu_seconds = [], []
@@ -127,7 +127,8 @@ def convert(entry: ModelEntry, folder: Path, repeats: int) -> dict[str, Any]:
     }
 
 
-def _samples(entry: ModelEntry) -> tuple[torch.Tensor, ...]:
+def channel_last_samples(entry: ModelEntry) -> tuple[torch.Tensor, ...]:
+    """One random input each for `channel_last`."""
     moved = image_positions(entry.spec.inputs)
     inputs = enumerate(random_inputs(entry))
     return tuple(x.permute(0, 2, 3, 1).contiguous() if index in moved else x for index, x in inputs)

@@ -104,6 +104,22 @@ def calibrated(
     return found.get_model_qsvs()
 
 
+def int8_content(
+    path: Path, calibration: Path, ranges: str = MOVING_AVERAGE, channels_first: bool = False
+) -> tuple[bytes, int]:
+    """The int8 file and how many samples it was calibrated with."""
+    key, shapes = signature_inputs(path)
+    made = quantizer.Quantizer(str(path), getattr(recipe, RECIPE)())
+    with np.load(calibration) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+        if channels_first:
+            found = {name: channel_last(array) for name, array in found.items()}
+        data = list(samples(found, shapes))
+    statistics = calibrated(made, path, {key: data}, ranges)
+    result = made.quantize(statistics, enable_progress_report=False)
+    return bytes(result.quantized_model or b""), len(data)
+
+
 def quantize(
     path: Path,
     calibration: Path,
@@ -112,17 +128,9 @@ def quantize(
     channels_first: bool = False,
 ) -> dict[str, Any]:
     """Write the int8 file and return the record."""
-    key, shapes = signature_inputs(path)
     baseline = resident_megabytes()
     start, used = time.perf_counter(), time.process_time()
-    made = quantizer.Quantizer(str(path), getattr(recipe, RECIPE)())
-    with np.load(calibration) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-        if channels_first:
-            found = {name: channel_last(array) for name, array in found.items()}
-        data = list(samples(found, shapes))
-    statistics = calibrated(made, path, {key: data}, ranges)
-    content = bytes(made.quantize(statistics, enable_progress_report=False).quantized_model or b"")
+    content, count = int8_content(path, calibration, ranges, channels_first)
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
     output.write_bytes(content)
     every, floats = operators(content)
@@ -131,7 +139,7 @@ def quantize(
         "ranges": ranges,
         "calibration": calibration.name,
         "path": output.name,
-        "samples": len(data),
+        "samples": count,
         "float_bytes": path.stat().st_size,
         "bytes": len(content),
         "seconds": round(seconds, 3),

@@ -1,6 +1,6 @@
 """Networks of the zoo with reproducible weights that make every layer count.
 
-Run inside the environment of a peer: needs torch and this package without its dependencies.
+Runs in the environments of peers too: needs torch and this package without its dependencies.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.models import ModelEntry
+from toolchain.models.zoo import ModelEntry
 
 SEED = 0
 CALIBRATION_BATCHES = 3
