@@ -247,7 +247,7 @@ def test_seeds_are_put_together_as_mean_and_extremes(
         (["--epochs=3"], "epochs was 2, not 3"),
         (["--batch-size=8"], "batch_size was 4, not 8"),
         (["--learning-rate=1e-3"], "optimizer.learning_rate was 0.002, not 0.001"),
-        (["--recipe=quick"], "augment.warp was 0.25, not 0.0"),
+        (["--recipe=quick"], "augment.affine was 0.9, not 0.5"),
         (["--data=drawn:40"], "steps were 4, not 20 (40 training pairs)"),
         (["--data=drawn:200"], "protocol was '8 validation pairs, 32 px, float32, no previous mask'"),
     ],

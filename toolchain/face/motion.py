@@ -152,7 +152,7 @@ def carry(
         x[cv2.resize(met, (size, size), interpolation=cv2.INTER_NEAREST) == 0] = OUTSIDE
     # All classes of a pixel are read at once, in half the time of one plane after the other.
     moved = cv2.remap(cv2.merge(list(probabilities)), x, y, cv2.INTER_LINEAR)
-    result = np.empty_like(probabilities)
+    result = np.empty(probabilities.shape, np.float32)
     cv2.split(moved, list(result))
     return result
 
