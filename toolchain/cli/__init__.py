@@ -20,7 +20,9 @@ COMMANDS = {
     "predict": "Run a model file on a photograph and draw the result.",
     "models": "List the networks of the zoo.",
     "train": "Train a network.",
+    "compress": "Make a network smaller: kernel sparsity, filter removal, specialisation, storage.",
     "benchmark": "Measure model files against each other, and the whole pipeline.",
+    "demo": "Show the face parse and its effects live: webcam, clip or photographs; window or browser.",
     "doctor": "Say what can run on this computer.",
 }
 INTERRUPTED = 130
@@ -40,6 +42,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"toolchain.cli.{cmd_name}")
+        if hasattr(module, "make_command"):
+            return module.make_command()
         return command_of(
             cmd_name, COMMANDS[cmd_name], getattr(module, cmd_name), getattr(module, "COMMAND_CLASS", None)
         )

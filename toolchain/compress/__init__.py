@@ -1,0 +1,1 @@
+"""Networks with fewer filters, fewer classes and fewer bytes."""

@@ -1,0 +1,1 @@
+"""The live demo: window, files and the browser page."""
