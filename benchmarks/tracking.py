@@ -104,7 +104,7 @@ class _Detecting:
             preprocess = self._parser.contract.preprocess
             square = face_square(held.box, preprocess.margin, preprocess.shift)
             parsed = self._parser.parse(picture, square)
-            if not self._reader.read(parsed.probabilities, parsed.matrix, held.box, picture.shape).lost:
+            if not self._reader.read(*self._parser.overview, held.box, picture.shape).lost:
                 self._held = held
                 return parsed.labels
         self._held = None

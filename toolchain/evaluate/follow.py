@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.errors import UnsupportedError
 from toolchain.evaluate.contenders import Contender
 from toolchain.face.clip import Clip, Shot, read_frames
-from toolchain.face.motion import MovingMask
+from toolchain.face.motion import MovingMask, shrunk_planes
 from toolchain.face.preprocess import dequantized, softmax
 from toolchain.face.region import crop, crop_matrix, face_square, whole_square
 from toolchain.models.faces import LABELS
@@ -150,11 +150,11 @@ def labels_in_turn(
     answers, kept = [], {}
     mask = MovingMask()
     if before is not None:
-        mask.put(before.picture, crops.matrices[0], before.probabilities)
+        mask.put(before.picture, crops.matrices[0], shrunk_planes(before.probabilities))
     for index, picture in enumerate(crops.pictures):
         previous = mask.carried(picture, crops.matrices[index])
         made = answer_of(contender, picture, previous)
-        mask.put(picture, crops.matrices[index], made.probabilities)
+        mask.put(picture, crops.matrices[index], shrunk_planes(made.probabilities))
         answers.append(made.labels)
         if index in keep:
             kept[index] = made.probabilities

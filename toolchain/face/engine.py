@@ -75,10 +75,10 @@ class _Track:
     def parse(self, picture: np.ndarray, reader: MaskReader, stages: Stages) -> None:
         """Parse the region and look where the mask says that the face is."""
         preprocess = self.parser.contract.preprocess
-        square = face_square(self.held.box, preprocess.margin, preprocess.shift)
+        square = face_square(self.held.box, preprocess.margin, preprocess.shift).whole()
         self.probabilities, self.matrix = self.parser.infer(picture, square, stages)
         with stages.measure("detection"):
-            self.seen = reader.read(self.probabilities, self.matrix, self.held.box, picture.shape)
+            self.seen = reader.read(*self.parser.overview, self.held.box, picture.shape)
             if not self.seen.lost:
                 self.box = (self.correction or Correction()).applied(self.seen.box)
 

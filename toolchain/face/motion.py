@@ -6,13 +6,14 @@ than no mask at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-# Faces move as a whole and smoothly; half the pixels of the crop show that as well as all of them.
+# Faces move as a whole and smoothly, and the mask is but a prior: half the pixels of the crop show both.
 SIDE = 128
 # A pixel is met again when the flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5 pixels
 # (Sundaram, Brox, Keutzer, ECCV 2010), and when it looks the same but for this many of 256 grey levels.
@@ -22,30 +23,40 @@ GREY = 24
 LEAST_MET = 0.5
 # Where remap reads zeros.
 OUTSIDE = -9.0
+# From a crop to itself.
+STILL = np.eye(2, 3)
 
 
 class MovingMask:
-    """Class probabilities of the frame before, and the crop that they belong to. One per face and video."""
+    """Class probabilities of the frame before, and the crop that they belong to. One per face and video.
 
-    def __init__(self) -> None:
-        self._probabilities: np.ndarray | None = None
-        self._grey: np.ndarray | None = None
-        self._matrix: np.ndarray | None = None
+    Args:
+        reuse: write every answer into the same array, which then holds until the next call only.
+    """
+
+    def __init__(self, reuse: bool = False) -> None:
+        self._reuse = reuse
+        self._known = False
+        # The classes of a pixel lie side by side, so that all of them are read at once.
+        self._mask = np.empty(0)
+        self._moved: np.ndarray | None = None
+        self._grey = np.empty(0)
+        self._matrix = np.empty(0)
 
     def forget(self) -> None:
         """The next crop is the first of its kind."""
-        self._probabilities = None
+        self._known = False
 
     def put(self, cut: np.ndarray, matrix: np.ndarray, probabilities: np.ndarray) -> None:
-        """Keep what a network said of a crop.
+        """Keep what a network said of a crop; no argument is needed afterwards.
 
         Args:
-            cut: (size, size, 3) RGB uint8; not needed afterwards.
+            cut: (size, size, 3) RGB uint8.
             matrix: (2, 3), picture to crop.
-            probabilities: (classes, size, size) float32; must not change before the next `put`.
+            probabilities: (classes, SIDE, SIDE) float32, as from `shrunk_planes`.
         """
-        self._probabilities, self._matrix = probabilities, matrix
-        self._grey = shrunk_grey(cut)
+        self._mask, self._grey = np.asarray(cv2.merge(list(probabilities))), shrunk_grey(cut)
+        self._matrix, self._known = matrix.copy(), True
 
     def carried(self, cut: np.ndarray, matrix: np.ndarray) -> np.ndarray | None:
         """What was said of the crop before, where its parts lie in the next one.
@@ -55,21 +66,47 @@ class MovingMask:
             matrix: (2, 3), picture to crop.
 
         Returns:
-            (classes, size, size) float32; zero for all classes where the crop before showed nothing of the
-            picture, or something else; None after `forget`, and when most of the picture is another, as
-            after a cut.
+            (classes, size, size) float32, the view of an array of NHWC order; zero for all classes where
+            the crop before showed nothing of the picture, or something else; None after `forget`, and when
+            most of the picture is another, as after a cut.
         """
-        if self._probabilities is None or self._grey is None or self._matrix is None:
+        if not self._known:
             return None
         size = cut.shape[0]
-        region = crop_between(self._matrix, matrix)
-        before, now = _regrouped(self._grey, region, size), shrunk_grey(cut)
+        region = shrunk_region(crop_between(self._matrix, matrix), size)
+        before, now = _regrouped(self._grey, region), shrunk_grey(cut)
         flow = flow_between(before, now)
         met = met_again(before, now, flow)
         if met.mean() < LEAST_MET:
             return None
         # What is doubtful is no prior for its neighbours either.
-        return carry(self._probabilities, flow, region, cv2.erode(met, np.ones((3, 3), np.uint8)))
+        small = carry(self._mask, flow, region, cv2.erode(met, np.ones((3, 3), np.uint8)))
+        moved = np.asarray(cv2.resize(small, (size, size), dst=self._fitting(size, small.shape[2])))
+        if self._reuse:
+            self._moved = moved
+        return moved.transpose(2, 0, 1)
+
+    def _fitting(self, size: int, classes: int) -> np.ndarray | None:
+        """The array of the answer before, where it can be written over."""
+        return self._moved if self._moved is not None and self._moved.shape == (size, size, classes) else None
+
+
+def shrunk_planes(probabilities: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """(classes, SIDE, SIDE) float32 of (classes, size, size); in `out`, or a new array without one."""
+    if out is None:
+        out = np.empty((len(probabilities), SIDE, SIDE), np.float32)
+    for plane, small in zip(probabilities, out, strict=True):
+        cv2.resize(plane, (SIDE, SIDE), dst=small, interpolation=cv2.INTER_AREA)
+    return out
+
+
+def shrunk_matrix(matrix: np.ndarray, size: int) -> np.ndarray:
+    """(2, 3) from a picture to a crop of `size` pixels, as one to the crop shrunk to SIDE."""
+    scale = SIDE / size
+    small = scale * matrix
+    # Pixel centres are at whole numbers in both sizes.
+    small[:, 2] += 0.5 * scale - 0.5
+    return small
 
 
 def shrunk_grey(cut: np.ndarray) -> np.ndarray:
@@ -102,19 +139,35 @@ def met_again(before: np.ndarray, now: np.ndarray, flow: np.ndarray) -> np.ndarr
     Returns:
         (height, width) uint8, 1 or 0.
     """
-    height, width = now.shape
-    x = np.arange(width, dtype=np.float32)[None] + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-    back = cv2.remap(flow_between(now, before), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    bound = RELATIVE * (_squares(flow) + _squares(back)) + ABSOLUTE
+    there = cv2.split(flow)
+    x, y = _places(there)
+    back = cv2.split(
+        cv2.remap(flow_between(now, before), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    )
+    bound = RELATIVE * (_squares(*there) + _squares(*back)) + ABSOLUTE
     seen = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alike = cv2.absdiff(cv2.blur(seen, (3, 3)), cv2.blur(now, (3, 3))) < GREY
-    return ((_squares(flow + back) < bound) & alike).astype(np.uint8)
+    unlike = cv2.absdiff(cv2.blur(seen, (3, 3)), cv2.blur(now, (3, 3)))
+    off = _squares(there[0] + back[0], there[1] + back[1])
+    return ((off < bound) & (unlike < GREY)).view(np.uint8)
 
 
-def _squares(vectors: np.ndarray) -> np.ndarray:
-    """Squared lengths. (numpy sums over a last axis of two ten times slower.)"""
-    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
+def _places(flow: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the pixels that a flow, in planes of x and y, leads to."""
+    x, y = flow
+    height, width = x.shape
+    return x + _numbers(width)[None], y + _numbers(height)[:, None]
+
+
+@cache
+def _numbers(count: int) -> np.ndarray:
+    numbers = np.arange(count, dtype=np.float32)
+    numbers.setflags(write=False)
+    return numbers
+
+
+def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Squared lengths. (In planes: numpy is several times slower where x and y lie side by side.)"""
+    return x * x + y * y
 
 
 def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -122,52 +175,55 @@ def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     return before @ np.vstack([cv2.invertAffineTransform(now), [0.0, 0.0, 1.0]])
 
 
-def carry(
-    probabilities: np.ndarray, flow: np.ndarray, region: np.ndarray, met: np.ndarray | None = None
-) -> np.ndarray:
-    """Class probabilities moved along a flow.
-
-    Args:
-        probabilities: (classes, size, size) float32, of the crop before.
-        flow: (side, side, 2) float32, as from `flow_between`, between crops that both show the new region.
-        region: (2, 3), new crop to the crop before.
-        met: (side, side) uint8, 0 where nothing is to be carried to; None for everywhere.
-
-    Returns:
-        (classes, size, size) float32; zero where `met` is, and where the region before showed nothing.
-    """
-    size = probabilities.shape[1]
-    x, y = cv2.split(cv2.resize(flow * (size / flow.shape[0]), (size, size)))
-    row = np.arange(size, dtype=np.float32)
-    x += row[None]
-    y += row[:, None]
-    if np.allclose(region, np.eye(2, 3), atol=1e-6):
-        # A flow that leads out of the crop means its border.
-        np.clip(x, 0, size - 1, out=x)
-        np.clip(y, 0, size - 1, out=y)
-    else:
-        matrix = region.astype(np.float32)
-        x, y = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in (0, 1))
-    if met is not None:
-        x[cv2.resize(met, (size, size), interpolation=cv2.INTER_NEAREST) == 0] = OUTSIDE
-    # All classes of a pixel are read at once, in half the time of one plane after the other.
-    moved = cv2.remap(cv2.merge(list(probabilities)), x, y, cv2.INTER_LINEAR)
-    result = np.empty(probabilities.shape, np.float32)
-    cv2.split(moved, list(result))
-    return result
-
-
-def _regrouped(grey: np.ndarray, region: np.ndarray, size: int) -> np.ndarray:
-    """The shrunk crop before, of the region of the next crop."""
-    if np.allclose(region, np.eye(2, 3), atol=1e-6):
-        return grey
+def shrunk_region(region: np.ndarray, size: int) -> np.ndarray:
+    """(2, 3) between crops of `size` pixels, as one between them when they are shrunk to SIDE."""
     scale = SIDE / size
     small = region.copy()
     # Pixel centres are at whole numbers in both sizes.
     middle = 0.5 / scale - 0.5
     small[:, 2] = scale * (region[:, :2] @ [middle, middle] + region[:, 2] + 0.5) - 0.5
+    return small
+
+
+def carry(
+    mask: np.ndarray, flow: np.ndarray, region: np.ndarray, met: np.ndarray | None = None
+) -> np.ndarray:
+    """Class probabilities moved along a flow.
+
+    Args:
+        mask: (side, side, classes) float32, of the crop before.
+        flow: (side, side, 2) float32, as from `flow_between`, between crops that both show the new region.
+        region: (2, 3), new crop to the crop before.
+        met: (side, side) uint8, 0 where nothing is to be carried to; None for everywhere.
+
+    Returns:
+        (side, side, classes) float32; zero where `met` is, and where the region before showed nothing.
+    """
+    side = mask.shape[0]
+    x, y = _places(cv2.split(flow))
+    if _is_still(region):
+        # A flow that leads out of the crop means its border.
+        np.clip(x, 0, side - 1, out=x)
+        np.clip(y, 0, side - 1, out=y)
+    else:
+        matrix = region.astype(np.float32)
+        x, y = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in (0, 1))
+    if met is not None:
+        np.copyto(x, OUTSIDE, where=met == 0)
+    return np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR))
+
+
+def _is_still(region: np.ndarray) -> bool:
+    """Whether two crops are the same, to a millionth of a pixel. (np.allclose takes 20 times as long.)"""
+    return float(np.abs(region - STILL).max()) < 1e-6
+
+
+def _regrouped(grey: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The shrunk crop before, of the region of the next crop."""
+    if _is_still(region):
+        return grey
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(grey, small, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(grey, region, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 @cache

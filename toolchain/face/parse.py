@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from toolchain.errors import UnsupportedError
-from toolchain.face.motion import MovingMask
+from toolchain.face.motion import SIDE, MovingMask, shrunk_matrix, shrunk_planes
 from toolchain.face.picture import check_picture
 from toolchain.face.preprocess import class_probabilities, picture_input, picture_sizes, to_input
 from toolchain.face.region import Square, crop, crop_matrix, unwarp_labels
@@ -177,7 +177,18 @@ class FaceParser:
         check_runtime(runtime, artifact)
         self._runtime = runtime
         self._buffers = _Buffers.of(self.contract) if reuse else _Buffers()
-        self._before = MovingMask()
+        self._before = MovingMask(reuse)
+        self._small = np.empty((len(self.contract.labels), SIDE, SIDE), np.float32)
+        self._matrix = np.eye(2, 3)
+
+    @property
+    def overview(self) -> tuple[np.ndarray, np.ndarray]:
+        """The last answer at a coarser size, which is enough to follow a face.
+
+        Returns:
+            (classes, side, side) float32, which holds until the next picture, and (2, 3) from picture to it.
+        """
+        return self._small, shrunk_matrix(self._matrix, self.contract.size)
 
     def reset(self) -> None:
         """Forget the previous mask: the next picture is the first of its kind."""
@@ -241,6 +252,8 @@ class FaceParser:
         with stages.measure("unwarp"):
             scores = result[contract.logits.name]
             probabilities = class_probabilities(scores, contract.logits, buffers.probabilities)
+            self._matrix = matrix
+            shrunk_planes(probabilities, self._small)
             if contract.previous is not None:
-                self._before.put(cut, matrix, probabilities)
+                self._before.put(cut, matrix, self._small)
         return probabilities, matrix

@@ -116,7 +116,7 @@ def to_input(planes: np.ndarray, spec: TensorSpec, out: np.ndarray | None = None
         _transposed(planes.reshape(len(planes), -1), array.reshape(-1, len(planes)))
         return array
     ordered = (planes if spec.layout == CHANNELS_FIRST else planes.transpose(1, 2, 0))[None]
-    if out is None:
+    if out is None or (ordered.flags.c_contiguous and ordered.dtype == spec.dtype):
         return np.ascontiguousarray(ordered, dtype=spec.dtype)
     np.copyto(_buffer(out, spec.shape, spec.dtype), ordered, casting="unsafe")
     return out

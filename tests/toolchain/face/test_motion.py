@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchain.face.motion import MovingMask, carry, crop_between, flow_between, shrunk_grey
+from toolchain.face.motion import MovingMask, carry, crop_between, flow_between, shrunk_grey, shrunk_planes
 from toolchain.face.region import Square, crop_matrix
 
 SIZE, CLASSES = 96, 3
@@ -37,12 +37,17 @@ def centre(plane: np.ndarray) -> tuple[float, float]:
     return moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
 
 
+def carried_along(planes: np.ndarray, flow: np.ndarray, region: np.ndarray) -> np.ndarray:
+    mask = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return carry(mask, flow, region).transpose(2, 0, 1)
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (3.0, -2.0), (-4.5, 1.25)])
 def test_the_mask_moves_with_the_picture(shift: tuple[float, float]) -> None:
     before, matrix = cut_at(scene(), Square(150, 150, SIZE))
     now, _ = cut_at(scene(), Square(150 - shift[0], 150 - shift[1], SIZE))
     mask = MovingMask()
-    mask.put(before, matrix, disk(48, 48))
+    mask.put(before, matrix, shrunk_planes(disk(48, 48)))
     moved = mask.carried(now, matrix)
     assert moved is not None
     assert moved.shape == (CLASSES, SIZE, SIZE)
@@ -50,7 +55,8 @@ def test_the_mask_moves_with_the_picture(shift: tuple[float, float]) -> None:
     # At the border there may be things that were not seen before; they have no class.
     total = moved.sum(0)
     np.testing.assert_allclose(total[12:-12, 12:-12], 1, atol=1e-5)
-    assert set(np.unique(total.round(4))) <= {0.0, 1.0}
+    assert total.min() >= 0
+    assert total.max() <= 1 + 1e-5
     x, y = centre(moved[1])
     assert (x, y) == pytest.approx((48 + shift[0], 48 + shift[1]), abs=0.3)
 
@@ -61,7 +67,7 @@ def test_a_moved_region_of_a_still_picture_shows_the_mask_elsewhere(scale: float
     before, first = cut_at(scene(), old)
     now, second = cut_at(scene(), new)
     mask = MovingMask()
-    mask.put(before, first, disk(48, 48))
+    mask.put(before, first, shrunk_planes(disk(48, 48)))
     moved = mask.carried(now, second)
     assert moved is not None
     # (48, 48) in the crop before is this place of the picture, and there it stays.
@@ -87,8 +93,8 @@ def test_without_motion_planes_move_with_their_region(
         x, y = (at + (np.arange(size) + 0.5) * region.side / size - 0.5 for at in (region.x, region.y))
         return np.stack(np.broadcast_arrays(x[None], y[:, None])).astype(np.float32)
 
-    still = np.zeros((8, 8, 2), np.float32)
-    moved = carry(seen(old), still, crop_between(crop_matrix(old, size), crop_matrix(new, size)))
+    still = np.zeros((size, size, 2), np.float32)
+    moved = carried_along(seen(old), still, crop_between(crop_matrix(old, size), crop_matrix(new, size)))
     truth, step = seen(new), side / size
     low = np.array([old.x, old.y])[:, None, None] + step
     high = low + side - 3 * step
@@ -103,7 +109,7 @@ def test_nothing_is_carried_into_the_first_crop() -> None:
     cut, matrix = cut_at(scene(), Square(150, 150, SIZE))
     mask = MovingMask()
     assert mask.carried(cut, matrix) is None
-    mask.put(cut, matrix, disk(40, 40))
+    mask.put(cut, matrix, shrunk_planes(disk(40, 40)))
     assert mask.carried(cut, matrix) is not None
     mask.forget()
     assert mask.carried(cut, matrix) is None
@@ -113,7 +119,7 @@ def test_another_picture_gets_no_mask() -> None:
     before, matrix = cut_at(scene(), Square(10, 10, SIZE))
     now, _ = cut_at(scene(), Square(250, 250, SIZE))
     mask = MovingMask()
-    mask.put(before, matrix, disk(48, 48))
+    mask.put(before, matrix, shrunk_planes(disk(48, 48)))
     assert mask.carried(now, matrix) is None
 
 
@@ -122,7 +128,7 @@ def test_what_is_hidden_has_no_class() -> None:
     now = before.copy()
     now[30:60, 30:60] = np.random.default_rng(1).integers(0, 256, (30, 30, 3))
     mask = MovingMask()
-    mask.put(before, matrix, disk(48, 48))
+    mask.put(before, matrix, shrunk_planes(disk(48, 48)))
     moved = mask.carried(now, matrix)
     assert moved is not None
     assert moved[:, 34:56, 34:56].sum(0).mean() < 0.2
@@ -130,10 +136,9 @@ def test_what_is_hidden_has_no_class() -> None:
 
 
 def test_a_flow_along_one_axis_moves_along_that_axis() -> None:
-    flow = np.zeros((32, 32, 2), np.float32)
-    flow[..., 0] = 2.0
-    moved = carry(disk(48, 48), flow, np.eye(2, 3))
-    # A flow of 2 pixels at a third of the size is one of 6.
+    flow = np.zeros((SIZE, SIZE, 2), np.float32)
+    flow[..., 0] = 6.0
+    moved = carried_along(disk(48, 48), flow, np.eye(2, 3))
     assert centre(moved[1]) == pytest.approx((42, 48), abs=0.05)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.face.motion import MovingMask
+from toolchain.face.motion import MovingMask, shrunk_planes
 from toolchain.face.parse import FaceParser, Stages, contract_of
 from toolchain.face.region import Square, crop, crop_matrix, whole_square
 from toolchain.spec import CLASSIFICATION, Preprocess, TensorSpec
@@ -82,7 +82,7 @@ def test_the_mask_before_is_zero_at_first_and_then_follows_the_region(artifact_o
         if number:
             np.testing.assert_allclose(given, mask.carried(cut, matrix), atol=1e-6)
             assert given.any()
-        mask.put(cut, matrix, answer.probabilities)
+        mask.put(cut, matrix, shrunk_planes(answer.probabilities))
     assert not masks[3].any()
 
 
