@@ -13,11 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Faces move as a whole and smoothly, and the mask is but a prior: half the pixels of the crop show both.
-SIDE = 128
-# A pixel is met again when the flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5 pixels
-# (Sundaram, Brox, Keutzer, ECCV 2010), and when it looks the same but for this many of 256 grey levels.
-RELATIVE, ABSOLUTE = 0.01, 0.5
+# The mask is but a prior: half the pixels of the crop hold it. Faces move as a whole and smoothly, which half
+# of those show, and steadier.
+SIDE, FLOW_SIDE = 128, 64
+# A pixel is met again when the flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.125 pixels
+# (Sundaram, Brox, Keutzer, ECCV 2010, who write 0.5: a pixel is coarse here), and when it looks the same but
+# for this many of 256 grey levels.
+RELATIVE, ABSOLUTE = 0.01, 0.125
 GREY = 24
 # After a cut, chance alone lets flows cancel in some places.
 LEAST_MET = 0.5
@@ -73,14 +75,15 @@ class MovingMask:
         if not self._known:
             return None
         size = cut.shape[0]
-        region = shrunk_region(crop_between(self._matrix, matrix), size)
-        before, now = _regrouped(self._grey, region), shrunk_grey(cut)
+        between = crop_between(self._matrix, matrix)
+        before, now = _regrouped(self._grey, shrunk_region(between, size, FLOW_SIDE)), shrunk_grey(cut)
         flow = flow_between(before, now)
         met = met_again(before, now, flow)
         if met.mean() < LEAST_MET:
             return None
         # What is doubtful is no prior for its neighbours either.
-        small = carry(self._mask, flow, region, cv2.erode(met, np.ones((3, 3), np.uint8)))
+        met = cv2.erode(met, np.ones((3, 3), np.uint8))
+        small = carry(self._mask, flow, shrunk_region(between, size, SIDE), met)
         moved = np.asarray(cv2.resize(small, (size, size), dst=self._fitting(size, small.shape[2])))
         if self._reuse:
             self._moved = moved
@@ -110,9 +113,9 @@ def shrunk_matrix(matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def shrunk_grey(cut: np.ndarray) -> np.ndarray:
-    """(SIDE, SIDE) uint8 of a crop (size, size, 3) RGB uint8."""
+    """(FLOW_SIDE, FLOW_SIDE) uint8 of a crop (size, size, 3) RGB uint8."""
     grey = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(grey, (FLOW_SIDE, FLOW_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def flow_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
@@ -175,9 +178,9 @@ def crop_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     return before @ np.vstack([cv2.invertAffineTransform(now), [0.0, 0.0, 1.0]])
 
 
-def shrunk_region(region: np.ndarray, size: int) -> np.ndarray:
-    """(2, 3) between crops of `size` pixels, as one between them when they are shrunk to SIDE."""
-    scale = SIDE / size
+def shrunk_region(region: np.ndarray, size: int, side: int) -> np.ndarray:
+    """(2, 3) between crops of `size` pixels, as one between them when they are shrunk to `side`."""
+    scale = side / size
     small = region.copy()
     # Pixel centres are at whole numbers in both sizes.
     middle = 0.5 / scale - 0.5
@@ -192,15 +195,15 @@ def carry(
 
     Args:
         mask: (side, side, classes) float32, of the crop before.
-        flow: (side, side, 2) float32, as from `flow_between`, between crops that both show the new region.
-        region: (2, 3), new crop to the crop before.
-        met: (side, side) uint8, 0 where nothing is to be carried to; None for everywhere.
+        flow: (height, width, 2) float32, as from `flow_between`, between crops that both show the new region.
+        region: (2, 3), new crop to the crop before, both of that side.
+        met: (height, width) uint8, 0 where nothing is to be carried to; None for everywhere.
 
     Returns:
         (side, side, classes) float32; zero where `met` is, and where the region before showed nothing.
     """
     side = mask.shape[0]
-    x, y = _places(cv2.split(flow))
+    x, y = _places(cv2.split(cv2.resize(flow * np.float32(side / flow.shape[0]), (side, side))))
     if _is_still(region):
         # A flow that leads out of the crop means its border.
         np.clip(x, 0, side - 1, out=x)
@@ -209,7 +212,8 @@ def carry(
         matrix = region.astype(np.float32)
         x, y = (matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] for i in (0, 1))
     if met is not None:
-        np.copyto(x, OUTSIDE, where=met == 0)
+        kept = cv2.resize(met, (side, side), interpolation=cv2.INTER_NEAREST)
+        np.copyto(x, OUTSIDE, where=kept == 0)
     return np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR))
 
 
@@ -223,7 +227,7 @@ def _regrouped(grey: np.ndarray, region: np.ndarray) -> np.ndarray:
     if _is_still(region):
         return grey
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(grey, region, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(grey, region, grey.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 @cache
