@@ -6,7 +6,10 @@ import torch
 from toolchain.models import zoo
 
 COUNTS = {
+    "alexnet": 28_700_482,
+    "fcn-resnet50": 32_957_013,
     "lenet": 431_080,
+    "lenet-cifar": 657_080,
     "mobile-hourglass": 248_066,
     "mobile-hourglass-light": 58_650,
     "mobile-hourglass-still-f16-t3": 86_634,

@@ -29,7 +29,10 @@ FAMILIES = {
     "unet": (1, 3, 64, 64),
     "segnet": (1, 3, 64, 64),
     "lenet": None,
+    "lenet-cifar": None,
     "vgg11": None,
+    "alexnet": None,
+    "fcn-resnet50": (1, 3, 64, 64),
     "mobilenetv2-0.35-96": None,
 }
 # Format, precision, least SQNR in dB.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolchain.cli.output import note, on_terminal, say, show_json
-from toolchain.errors import MissingDependencyError
+from toolchain.errors import MissingDependencyError, UsageError
 
 MOST_SEED = 2**32 - 1
 
@@ -19,18 +20,28 @@ class Task(StrEnum):
     """What can be trained."""
 
     face_parsing = "face-parsing"
+    classification = "classification"
+
+
+DEFAULT_MODELS = {Task.face_parsing: "mobile-hourglass", Task.classification: "lenet"}
+# Options without a meaning for classifiers: their data are in memory, their size is the network's.
+FACE_PARSING_ONLY = ("size", "teacher", "qat", "samples_every", "workers", "strategy", "nodes")
 
 
 def train(
+    ctx: typer.Context,
     task: Annotated[Task, typer.Argument(help="What to train for.")],
-    data: Annotated[str, typer.Option(help="What to train on: celebamask:PATH of the zip file.")],
+    data: Annotated[str, typer.Option(help="What to train on: celebamask:PATH; mnist:FOLDER; images:PATH.")],
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="best, published, quick, qat, or the path of a .toml file; default best, with --qat: qat."
+            help="best, published, quick, qat, or the path of a .toml file; default best, with --qat: qat;"
+            " of classifiers the one for the network."
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Zoo name of the network.")] = "mobile-hourglass",
+    model: Annotated[
+        str | None, typer.Option(help="Zoo name of the network; default mobile-hourglass, lenet.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; default runs/TASK/MODEL.")
     ] = None,
@@ -71,6 +82,37 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Lightning: number of machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON, nothing else.")] = False,
 ) -> None:
+    model = model or DEFAULT_MODELS[task]
+    output = output or Path("runs") / task.value / model
+    progress = on_terminal() and not as_json
+    command = " ".join(["toolchain", *sys.argv[1:]])
+    if task is Task.classification:
+        _refuse_given(ctx, FACE_PARSING_ONLY, task)
+        from toolchain.cli.train_classification import ClassifierRun, train_classification
+
+        changes = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "precision": precision,
+        }
+        run = ClassifierRun(
+            data=data,
+            model=model,
+            output=output,
+            recipe=recipe,
+            changes=changes,
+            seed=seed,
+            weights=weights,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            limit=limit,
+            trainer={"accelerator": accelerator, **({} if devices == "auto" else {"devices": devices})},
+            progress=progress,
+            command=command,
+        )
+        _show(train_classification(run), output / model, as_json)
+        return
     try:
         from toolchain.training.fit import TrainOptions, train_face_parsing
         from toolchain.training.recipe import read_recipe
@@ -90,7 +132,7 @@ def train(
     options = TrainOptions(
         data=data,
         model=model,
-        output=output or Path("runs") / task.value / model,
+        output=output,
         recipe=values,
         seed=seed,
         weights=weights,
@@ -102,17 +144,28 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
         samples_every=samples_every,
         trainer=trainer,
-        progress=on_terminal() and not as_json,
+        progress=progress,
         report=note,
-        command=" ".join(["toolchain", *sys.argv[1:]]),
+        command=command,
     )
     card = train_face_parsing(options)
-    if card is None:
-        return
+    if card is not None:
+        _show(card, output / model, as_json)
+
+
+def _refuse_given(ctx: typer.Context, options: Sequence[str], task: Task) -> None:
+    """Refuse options that were given and would do nothing."""
+    for name in options:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name.replace('_', '-')} has no meaning for {task.value}", "leave it out")
+
+
+def _show(card: dict[str, Any], weights: Path, as_json: bool) -> None:
     if as_json:
         show_json(card)
         return
-    say(f"wrote {options.output / model}.safetensors and its card")
+    say(f"wrote {weights}.safetensors and its card")
     for title in ("figures", "figures_rounded"):
         for name, value in card.get(title, {}).items():
             say(f"  {name}: {value}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
+from toolchain.models.reshape import is_reshaped
+from toolchain.models.weights_file import RESHAPED
+from toolchain.models.zoo import zoo
 from toolchain.spec import ModelSpec
 from toolchain.training.checkpoints import write_atomically
 from toolchain.training.datasets import open_pairs
@@ -66,21 +69,43 @@ def calibration(
 ) -> dict[str, Any]:
     """Ranges on training pictures but the skipped ones, at the size of the contract."""
     pictures = open_pairs(data, "train", spec.inputs[0].shape[-1]).without(skipped)
-    count = min(CALIBRATION_PICTURES, len(pictures))
-    indices = range(0, len(pictures), max(1, len(pictures) // count))[:count]
-    ranges = measure_ranges(network.float().eval(), spec, (pictures[index][0] for index in indices))
+    return calibration_on([picture for picture, _ in spread(pictures)], network, spec)
+
+
+def spread(items: FacePairs | Tensor) -> Iterator[Any]:
+    """`CALIBRATION_PICTURES` items at equal distances, or all where there are fewer."""
+    count = min(CALIBRATION_PICTURES, len(items))
+    return (items[index] for index in range(0, len(items), max(1, len(items) // count))[:count])
+
+
+def calibration_on(pictures: Sequence[Tensor], network: nn.Module, spec: ModelSpec) -> dict[str, Any]:
+    """Ranges on these training pictures, as `measure_ranges` takes them."""
+    ranges = measure_ranges(network.float().eval(), spec, pictures)
     return {
         "method": METHOD,
-        "pictures": count,
+        "pictures": len(pictures),
         "split": "train",
         "ranges": {name: [round(low, 6), round(high, 6)] for name, (low, high) in ranges.items()},
     }
 
 
 def write_weights(folder: Path, name: str, network: nn.Module, card: dict[str, Any]) -> None:
-    """Write `NAME.safetensors`, and then its card `NAME.json`."""
+    """Write `NAME.safetensors`, and then its card `NAME.json`.
+
+    The file says so where the layers have other widths than those of the zoo's network `card["model"]`.
+    """
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    content = save(state, metadata={"terms": card["terms"]})
+    metadata = {"terms": card["terms"]}
+    if _is_reshaped(network, card["model"]):
+        metadata[RESHAPED] = "true"
+    content = save(state, metadata=metadata)
     write_atomically(folder / f"{name}.safetensors", lambda file: file.write(content))
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / f"{name}.json", lambda file: file.write(text.encode()))
+
+
+def _is_reshaped(network: nn.Module, model: str) -> bool:
+    if model not in zoo():
+        return False
+    with torch.device("meta"):
+        return is_reshaped(network, zoo().get(model).build())

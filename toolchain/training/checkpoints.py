@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.training.face_parsing import FaceParsing
 from toolchain.training.loading import EpochSampler
+from toolchain.training.module import TrainedModule
 from toolchain.training.weight_average import WeightAverage
 
 LAST = "last.ckpt"
@@ -29,7 +29,7 @@ FREE = ("epochs", "description", "name")
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `last.ckpt` (everything) and `best.ckpt` (the network with the best overall F1).
+    """Keeps `last.ckpt` (everything) and `best.ckpt` (the network with the best figure).
 
     `last.ckpt` is written at the start, after every epoch, and in between after so many seconds; each
     file replaces the one before it in one move. Random numbers, order and learning rate are functions of
@@ -41,6 +41,7 @@ class Checkpoints(Checkpoint):
         run: what must be the same when it is resumed, as JSON can express it.
         average: the averaged weights, None when there are none.
         seconds: between two checkpoints within an epoch.
+        figure: attribute of the module that says how good the last validation was, from 0 (worst) on.
     """
 
     def __init__(
@@ -50,23 +51,24 @@ class Checkpoints(Checkpoint):
         run: dict[str, Any],
         average: WeightAverage | None,
         seconds: float,
+        figure: str = "overall_f1",
     ) -> None:
         self.folder, self.sampler, self.run = folder, sampler, run
-        self.average, self.seconds = average, seconds
+        self.average, self.seconds, self.figure = average, seconds, figure
         self.position = (0, 0)
-        self.best_f1, self.best_epoch = -1.0, -1
+        self.best, self.best_epoch = -1.0, -1
         self._saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"position": list(self.position), "best_f1": self.best_f1, "best_epoch": self.best_epoch}
+        return {"position": list(self.position), "best_f1": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         epoch, batch = state_dict["position"]
         self.position = (epoch, batch)
         self.sampler.start_at(epoch, batch)
-        self.best_f1, self.best_epoch = state_dict["best_f1"], state_dict["best_epoch"]
+        self.best, self.best_epoch = state_dict["best_f1"], state_dict["best_epoch"]
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
@@ -89,9 +91,10 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Keep the network if it is better than all before; it is written before the score counts."""
-        if pl_module.overall_f1 <= self.best_f1:
+        found = float(getattr(pl_module, self.figure))
+        if found <= self.best:
             return
-        self.best_f1, self.best_epoch = pl_module.overall_f1, trainer.current_epoch
+        self.best, self.best_epoch = found, trainer.current_epoch
         if trainer.is_global_zero:
             weights = network_weights(pl_module, self.average)
             state = {"state_dict": {f"network.{name}": tensor for name, tensor in weights.items()}}
@@ -107,7 +110,7 @@ class Checkpoints(Checkpoint):
             return due
         return index % AGREED_EVERY == 0 and bool(trainer.strategy.broadcast(due))
 
-    def _save(self, trainer: lightning.Trainer, module: FaceParsing, position: tuple[int, int]) -> None:
+    def _save(self, trainer: lightning.Trainer, module: TrainedModule, position: tuple[int, int]) -> None:
         for name, tensor in module.network.state_dict().items():
             if not torch.isfinite(tensor).all():
                 raise module.no_number(f"'{name}' is no finite number", max(0, position[1] - 1))
@@ -122,7 +125,7 @@ class Checkpoints(Checkpoint):
         self._saved = time.monotonic()
 
 
-def network_weights(module: FaceParsing, average: WeightAverage | None) -> dict[str, Tensor]:
+def network_weights(module: TrainedModule, average: WeightAverage | None) -> dict[str, Tensor]:
     """State dict of the network, with the averaged tensors where there are any."""
     return {**module.network.state_dict(), **(average.average if average else {})}
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from toolchain.errors import ToolchainError
 from toolchain.spec import ModelSpec
 from toolchain.training.augment import FaceAugmentation
 from toolchain.training.loading import seed_step
 from toolchain.training.losses import FaceParsingLoss
 from toolchain.training.metrics import FaceF1
+from toolchain.training.module import TrainedModule
 from toolchain.training.previous import fake_previous
 from toolchain.training.recipe import Recipe
 from toolchain.training.schedule import make_optimizer, rate_factor
@@ -23,7 +22,7 @@ from toolchain.training.teacher import NormalizedParser
 Batch = tuple[Tensor, Tensor]
 
 
-class FaceParsing(lightning.LightningModule):
+class FaceParsing(TrainedModule):
     """Training of a face parser by a recipe.
 
     Args:
@@ -88,14 +87,9 @@ class FaceParsing(lightning.LightningModule):
             raise self.no_number(f"the loss is no finite number ({found})", index)
         return terms
 
-    def no_number(self, what: str, index: int) -> ToolchainError:
-        """The error of a training that has diverged, naming epoch and step as people count them."""
-        return ToolchainError(
-            f"{what} in epoch {self.current_epoch + 1}, step {index + 1} of"
-            f" {self.trainer.num_training_batches} (seed {self.seed})",
-            "lower --learning-rate or use --precision 32, in another output folder; the last good checkpoint"
-            f" is '{self.trainer.default_root_dir}/last.ckpt'",
-        )
+    def verdict(self) -> str:
+        """The overall F1 of the last validation."""
+        return f"overall F1 {self.overall_f1:.2f}"
 
     def _previous(self, label: Tensor) -> Tensor:
         """Faked masks; nothing where no one looks at them."""

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.fabric.plugins.environments import SLURMEnvironment
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolchain.errors import UsageError
 from toolchain.models.weights_file import load_weights
@@ -35,6 +27,7 @@ from toolchain.training.progress import Progress, Report, speed_text
 from toolchain.training.qat import fake_quantized
 from toolchain.training.recipe import Recipe
 from toolchain.training.teacher import load_teacher
+from toolchain.training.trainer import interruptible, make_trainer, quiet
 from toolchain.training.weight_average import WeightAverage
 
 
@@ -63,6 +56,7 @@ class TrainOptions:
         progress: show a progress bar.
         report: takes lines about the progress.
         command: the command line, for the card.
+        callbacks: further callbacks, run before the checkpoint of an epoch is written.
     """
 
     data: str
@@ -82,6 +76,7 @@ class TrainOptions:
     progress: bool = False
     report: Report | None = None
     command: str = ""
+    callbacks: tuple[lightning.Callback, ...] = ()
 
 
 def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
@@ -115,13 +110,14 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
     progress = Progress(loader, log, options.report)
     samples = SamplePictures(options.output, validation, entry.spec.palette, options.samples_every, log)
     # The average follows what the processes agree on, and the checkpoint holds what all others did.
-    callbacks = [Processes(), log, progress, samples, *([average] if average else []), checkpoints]
-    with _quiet():
+    averages = [average] if average else []
+    callbacks = [Processes(), log, progress, samples, *averages, *options.callbacks, checkpoints]
+    with quiet():
         trainer = _trainer(options, callbacks)
         check_strategy(trainer, len(train), len(validation))
         if options.resume:
             check_processes(options.output, trainer.world_size)
-        with end_together(trainer), _interruptible():
+        with end_together(trainer), interruptible():
             trainer.fit(
                 module,
                 loader,
@@ -225,65 +221,20 @@ def _identity(options: TrainOptions, pairs: int) -> dict[str, Any]:
         "teacher": options.teacher,
         "qat": options.qat,
         "recipe": options.recipe.as_json(),
+        # A run without them has no such entry, so that older ones can be resumed.
+        **({"callbacks": [type(own).__name__ for own in options.callbacks]} if options.callbacks else {}),
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice away; its errors come through."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt: Lightning exits with status 1, and ignores the signal then."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from error
 
 
 def _trainer(options: TrainOptions, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    if options.progress:
-        callbacks = [RichProgressBar(), *callbacks]
     recipe = options.recipe
-    defaults: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "max_epochs": recipe.epochs,
         "precision": recipe.precision,
         "gradient_clip_val": recipe.optimizer.clip or None,
-        "logger": False,
         "callbacks": callbacks,
-        "enable_progress_bar": options.progress,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
         "default_root_dir": options.output,
-        # The sampler gives every process its share.
-        "use_distributed_sampler": False,
     }
     if options.limit is not None:
-        defaults["limit_train_batches"] = options.limit
-    if SLURMEnvironment.detect():
-        # Its checkpoints are none of those from which this training resumes.
-        defaults["plugins"] = [SLURMEnvironment(auto_requeue=False)]
-    try:
-        return lightning.Trainer(**{**defaults, **options.trainer})
-    except (MisconfigurationException, ValueError) as error:
-        raise UsageError(
-            f"Lightning refuses: {' '.join(str(error).split())}",
-            "check --accelerator, --devices, --strategy and --nodes",
-        ) from error
+        arguments["limit_train_batches"] = options.limit
+    return make_trainer(arguments, options.trainer, options.progress)

@@ -114,7 +114,7 @@ class Progress(lightning.Callback):
         if self.report is not None:
             self.report(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}:"
-                f" loss {figures['train_loss']:.4f}, overall F1 {pl_module.overall_f1:.2f},"
+                f" loss {figures['train_loss']:.4f}, {pl_module.verdict()},"
                 f" {speed_text(done)}"
             )
 

@@ -29,11 +29,14 @@ def measure_ranges(network: nn.Module, spec: ModelSpec, pictures: Iterable[Tenso
     Args:
         network: the trained network, in eval mode.
         spec: its contract; pictures are brought into its range here.
-        pictures: RGB (3, H, W) in 0-255, of the size that the contract says.
+        pictures: (channels, H, W) of the size that the contract says, in 0-255; in the network's own range
+            where the contract has no preprocessing.
 
     Returns:
         Tensor name to [low, high], inputs and outputs included.
     """
+    # As a network of the zoo is exported: what the graph calls its values depends on the memory layout.
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     graph = torch_to_onnx(network, spec.inputs, [tensor.name for tensor in spec.outputs])
     clean(graph)
     write_integer_forms(graph)
@@ -52,10 +55,12 @@ def _samples(graph: ir.Model, spec: ModelSpec, pictures: Iterable[Tensor]) -> It
 
 
 def _feeds(spec: ModelSpec, picture: Tensor) -> dict[str, np.ndarray]:
-    assert spec.preprocess is not None
-    mean = torch.tensor(spec.preprocess.mean).view(3, 1, 1)
-    std = torch.tensor(spec.preprocess.std).view(3, 1, 1)
-    feeds = {spec.inputs[0].name: ((picture.float() - mean) / std)[None].numpy()}
+    picture = picture.float()
+    if spec.preprocess is not None:
+        mean = torch.tensor(spec.preprocess.mean).view(-1, 1, 1)
+        std = torch.tensor(spec.preprocess.std).view(-1, 1, 1)
+        picture = (picture - mean) / std
+    feeds = {spec.inputs[0].name: picture[None].numpy()}
     for tensor in spec.inputs[1:]:
         feeds[tensor.name] = np.zeros(tensor.shape, np.float32)
     return feeds

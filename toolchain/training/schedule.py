@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,14 +14,15 @@ from toolchain.training.recipe import OptimizerSettings, ScheduleSettings
 
 def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
     """The optimizer of a recipe; biases and normalization do not decay."""
+    kind = {"adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[settings.name]
+    return kind(decaying_groups(network, settings.weight_decay), lr=settings.learning_rate)
+
+
+def decaying_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of an optimizer: all that is trained decays but biases and normalization."""
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    kind = {"adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[settings.name]
-    return kind(groups, lr=settings.learning_rate)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def rate_factor(settings: ScheduleSettings, steps: int, epochs: int) -> Callable[[int], float]:

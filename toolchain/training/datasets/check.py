@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -65,11 +66,36 @@ def validation_pairs(pairs: FacePairs) -> FacePairs:
     return pairs
 
 
+def check_damage(damaged: Sequence[Skipped], count: int, split: str, most: float) -> None:
+    """Refuse a split of labelled pictures of which too many are damaged.
+
+    Args:
+        damaged: those that are.
+        count: pictures in all.
+        split: its name.
+        most: share (0-1) that may be left out; one may be in any case if it is not 0.
+
+    Raises:
+        UnsupportedError: more than that are damaged, or all.
+    """
+    if len(damaged) <= (max(1, most * count) if most else 0) and len(damaged) < count:
+        return
+    hint = (
+        f"up to {most:.0%} of the training pictures are left out, more is no accident"
+        if most
+        else "figures of a part of the pictures do not compare with others"
+    )
+    raise UnsupportedError(
+        f"{len(damaged)} of {count} pictures of '{split}' are damaged: {_named(damaged)}",
+        f"repair or remove them: {hint}",
+    )
+
+
 def _counted(damaged: list[Skipped], pairs: FacePairs) -> str:
     return f"{len(damaged)} of {len(pairs)} pairs of '{pairs.description}'"
 
 
-def _named(damaged: list[Skipped]) -> str:
+def _named(damaged: Sequence[Skipped]) -> str:
     named = "; ".join(entry.reason for entry in damaged[:_NAMED])
     more = len(damaged) - _NAMED
     return f"{named}; and {more} more" if more > 0 else named
