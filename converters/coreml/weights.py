@@ -18,7 +18,7 @@ import numpy as np
 
 from toolchain.converters.coreml.goal import ML_PROGRAM
 from toolchain.converters.coreml.mil import Block, Operation, Program, Var, mb, types
-from toolchain.converters.coreml.palette import palettize
+from toolchain.converters.coreml.palette import lossless_tables, palettize
 from toolchain.converters.coreml.passes import NAMESPACE, optimization_pipeline
 from toolchain.converters.coreml.quantized_constants import Integers, on_grid
 from toolchain.converters.coreml.quiet import import_coremltools, quiet_coremltools
@@ -316,9 +316,15 @@ def _linear(weight: Var, found: Integers, blockwise: bool) -> Var:
 
 
 def groups(weights: np.ndarray, bits: int, axis: int, blockwise: bool) -> int:
-    """How many look-up tables a weight gets."""
+    """How many look-up tables a weight gets: as many as lose nothing, else the usual number."""
     channels = weights.shape[axis]
-    return channels // GROUP if blockwise and bits == GROUPED_BITS and channels % GROUP == 0 else 1
+    if not blockwise:
+        return 1
+    usual = channels // GROUP if bits == GROUPED_BITS and channels % GROUP == 0 else 1
+    width = weights.dtype.itemsize * 8
+    room = stored_bytes(weights.size, width) - stored_bytes(weights.size, bits)
+    counts = [n for n in dict.fromkeys((1, usual, channels)) if stored_bytes(n << bits, width) < room]
+    return lossless_tables(weights, bits, axis, counts) or usual
 
 
 def _palette(weight: Var, bits: int, axis: int, blockwise: bool) -> Var:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from toolchain.converters.coreml.palette import palettize
+from toolchain.converters.coreml.palette import lossless_tables, palettize
 from toolchain.parity import compare
 from toolchain.spec import GENERIC
 
@@ -108,3 +108,34 @@ def test_outliers_and_small_weights(scale: float, far: float) -> None:
     weights[0] = far * scale
     table, indices = palettize(weights, 6)
     assert sqnr_db(weights, table[indices]) > 30
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_shared_weights_are_their_own_table(dtype: type, bits: int) -> None:
+    """Negative zeros, which folded batch normalization makes of zeros, take no entry of their own."""
+    random = np.random.default_rng(bits)
+    values = np.append(random.standard_normal((1 << bits) - 1), 0).astype(dtype)
+    weights = random.choice(values, (64, 32, 3, 3))
+    weights[::2][weights[::2] == 0] = -0.0
+    table, indices = palettize(weights, bits)
+    assert np.array_equal(table[indices], weights)
+    assert set(table.tolist()) == set(values.tolist())
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_shared_weights_with_folded_normalization_take_a_table_for_each_channel(
+    dtype: type, axis: int
+) -> None:
+    random = np.random.default_rng(0)
+    weights = random.choice(random.standard_normal(16), (32, 32, 5, 5))
+    scale = random.standard_normal(32).reshape([-1 if index == axis else 1 for index in range(4)])
+    shared, scaled = weights.astype(dtype), (weights * scale).astype(dtype)
+    assert lossless_tables(shared, 4, axis, (1, 2, 32)) == 1
+    assert lossless_tables(scaled, 4, axis, (1, 2, 32)) == 32
+    assert lossless_tables(scaled, 4, axis, (1, 2)) is None
+    assert lossless_tables(scaled, 3, axis, (1, 2, 32)) is None
+    for part in np.split(scaled, 32, axis):
+        table, indices = palettize(part, 4)
+        assert np.array_equal(table[indices], part)
