@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedError, UsageError
+from toolchain.models.reshape import fit_to_state
 
 SHOWN_KEYS = 5
 LIGHTNING_PREFIX = "network."
 FOLDER_ATTRIBUTE = 0x10
+# In the metadata of a safetensors file: the layers have other widths than the network's own.
+RESHAPED = "reshaped"
 SAVE_HINT = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 
 
@@ -54,13 +57,16 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 def load_weights(network: nn.Module, path: Path | str) -> None:
     """Load `path` into `network`; every key, shape and kind of number must fit.
 
-    Floating-point numbers of another width are converted to the network's. The counters of batch
-    normalization (`num_batches_tracked`) may be missing.
+    Weights whose file says that they are reshaped (filters were removed, or the head has fewer classes) give
+    the network their widths. Floating-point numbers of another precision are converted to the network's. The
+    counters of batch normalization (`num_batches_tracked`) may be missing.
 
     Raises:
         UsageError: keys are missing, unexpected, of another shape or kind; the message names them.
     """
     state = read_state(path)
+    if are_reshaped(path):
+        fit_to_state(network, state)
     wanted = network.state_dict()
     common = [(key, state[key], wanted[key]) for key in wanted if key in state]
     problems = [
@@ -90,6 +96,22 @@ def load_weights(network: nn.Module, path: Path | str) -> None:
             "give the weights of this very network",
         )
     network.load_state_dict(state, strict=False)
+
+
+def are_reshaped(path: Path | str) -> bool:
+    """Whether a weights file says that its layers have other widths than the network's own.
+
+    Raises:
+        UsageError, UnsupportedError: as for `read_state`, for a `.safetensors` file.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get(RESHAPED) == "true"
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UnsupportedError(f"'{path}' is damaged or no safetensors file: {error}") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -77,7 +77,8 @@ def resolve(model: Any, weights: Path | None = None, input_shape: Shapes = None)
 def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
     import torch
 
-    from toolchain.models.weights_file import load_weights
+    from toolchain.models.card_spec import spec_of_card
+    from toolchain.models.weights_file import are_reshaped, load_weights
     from toolchain.models.zoo import zoo
 
     if name not in zoo() and Path(name).exists():
@@ -85,24 +86,44 @@ def _from_zoo(name: str, weights: Path | None, input_shape: Shapes) -> Source:
             f"'{name}' is neither a zoo name nor a .onnx file", "PyTorch networks: file.py:factory"
         )
     entry = zoo().get(name)
-    spec = entry.spec
+    file = weights or entry.weights
+    card = entry.card_of(file) if file is not None else None
+    spec = entry.spec if card is None or file is None else spec_of_card(entry.spec, card, file)
     if input_shape is not None:
         spec = replace(spec, inputs=_with_shapes(spec.inputs, input_shape), outputs=())
     module = entry.build().eval()
-    file = weights or entry.weights
-    card = entry.card_of(file) if file is not None else None
-    if card is not None:
-        spec = replace(spec, terms=card.get("terms", ""))
     if file is not None:
         load_weights(module, file)
     # PyTorch's depthwise convolutions on a CPU are five times faster in this order.
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Source(
-        spec if input_shape is None else _with_outputs(spec, module),
-        module,
-        trained=file is not None,
-        card=card,
-    )
+    if file is not None and are_reshaped(file):
+        spec = _reshaped(spec, module, file)
+    elif input_shape is not None:
+        spec = _with_outputs(spec, module)
+    return Source(spec, module, trained=file is not None, card=card)
+
+
+def _reshaped(spec: ModelSpec, module: nn.Module, weights: Path) -> ModelSpec:
+    """The contract of a network that took its widths from a file; it is run once.
+
+    Raises:
+        UsageError: the layers do not fit each other, or the classes are others than those of the contract.
+    """
+    try:
+        made = _with_outputs(spec, module)
+    except UsageError as error:
+        raise UsageError(
+            f"the widths in '{weights}' do not fit '{spec.name}': {error.message}",
+            "give the weights of this very network, with the card that was written beside them",
+        ) from error
+    classes = made.outputs[0].shape[1]
+    wanted = len(spec.labels) or (spec.outputs[0].shape[1] if spec.outputs else classes)
+    if classes != wanted:
+        raise UsageError(
+            f"with the weights in '{weights}' '{spec.name}' has {classes} classes instead of {wanted}",
+            "keep the card (.json) beside the weights: it names the classes",
+        )
+    return made
 
 
 def _from_onnx(path: Path, input_shape: Shapes) -> Source:
@@ -273,12 +294,18 @@ def _guess(shape: tuple[int, ...]) -> str:
 
 
 def _trained(network: nn.Module, spec: ModelSpec, weights: Path | None) -> Source:
+    from toolchain.models.card_spec import spec_of_card
     from toolchain.models.weights_file import load_weights
+    from toolchain.models.zoo import ModelEntry
 
+    card = None
     if weights is not None:
+        card = ModelEntry(spec, type(network)).card_of(weights)
         load_weights(network, weights)
+        if card is not None:
+            spec = spec_of_card(spec, card, weights)
     network.eval()
-    return Source(_with_outputs(spec, network), network)
+    return Source(_with_outputs(spec, network), network, card=card)
 
 
 def _with_shapes(inputs: tuple[TensorSpec, ...], shapes: Shapes) -> tuple[TensorSpec, ...]:
