@@ -34,7 +34,7 @@ SET_UP = {
     "python3 -m venv .venv",
     '.venv/bin/pip install -e ".[dev]"',
     ".venv/bin/pre-commit install",
-    ".venv/bin/pytest",
+    ".venv/bin/pytest -n auto",
 }
 # The README says that each of these takes --json; `export --json` has tests of its own.
 REPORTS = ("verify", "inspect", "models", "doctor", "predict")
@@ -106,7 +106,7 @@ def test_ci_runs_the_set_up_of_the_readme() -> None:
     assert '"$(block 1)"' in script
     assert '"$(block 2)"' in script
     assert readme[0].commands()[0] == "python3 -m venv .venv"
-    assert readme[1].commands() == [".venv/bin/pytest"]
+    assert readme[1].commands() == [".venv/bin/pytest -n auto"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
