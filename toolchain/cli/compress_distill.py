@@ -71,8 +71,8 @@ def compress_distill(
         progress=on_terminal() and not as_json,
         weights=weights,
     )
-    from toolchain.compress.distill import distill
-    from toolchain.compress.specialise_thin import parse_shares
+    from toolchain.compress.distill.distill import distill
+    from toolchain.compress.specialise.thin import parse_shares
 
     shares = parse_shares(keep or [])
     with foreign_prints_aside():

@@ -13,7 +13,7 @@ from toolchain.cli.output import foreign_prints_aside, note, on_terminal, say, s
 from toolchain.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
-    from toolchain.compress.pack import PackReport
+    from toolchain.compress.storage.pack import PackReport
     from toolchain.source import Source
     from toolchain.training.classification import ClassificationData
 
@@ -62,7 +62,7 @@ def compress_pack(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, nothing else.")] = False,
 ) -> None:
     """Sizes are those of whole files: header, tables and checksum count."""
-    from toolchain.compress.pack import pack, parse_bits
+    from toolchain.compress.storage.pack import pack, parse_bits
 
     wanted = parse_bits(bits)
     _check(model, data, epochs)
@@ -107,7 +107,7 @@ def _judged(
     quiet: bool,
 ) -> tuple[PackReport, dict[str, float]]:
     """(report, test errors in percent) of packing, after fine-tuning where that is asked for."""
-    from toolchain.compress.pack import pack
+    from toolchain.compress.storage.pack import pack
     from toolchain.spec import CLASSIFICATION
 
     try:
@@ -135,7 +135,7 @@ def _judged(
 def _fine_tune(
     source: Source, pictures: ClassificationData, bits: dict[str, int], tuning: Tuning, quiet: bool
 ) -> None:
-    from toolchain.compress.pack_training import SharedWeights
+    from toolchain.compress.storage.training import SharedWeights
     from toolchain.training.classification import fit_classifier, settings_for
 
     assert source.module is not None

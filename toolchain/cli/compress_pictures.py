@@ -24,7 +24,7 @@ def compress_pictures(
     as_json: Annotated[bool, typer.Option("--json", help="Print the paths as JSON, nothing else.")] = False,
 ) -> None:
     """Each picture is written as .png and .svg."""
-    from toolchain.compress.pictures import draw_history
+    from toolchain.compress.sparsity.pictures import draw_history
 
     folder = output or history.parent / "pictures"
     written = draw_history(history, folder, figure)

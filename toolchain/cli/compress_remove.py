@@ -14,7 +14,7 @@ from toolchain.cli.output import foreign_prints_aside, note, say, show_json, sho
 from toolchain.errors import MissingDependencyError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
-    from toolchain.compress.removal import Removal
+    from toolchain.compress.removal.remove import Removal
     from toolchain.source import Source
 
 
@@ -37,8 +37,8 @@ def compress_remove(
 ) -> None:
     """Filters go whose weights are all exactly zero, with everything that depends on them."""
     try:
-        from toolchain.compress.removal import remove_filters
-        from toolchain.compress.removal_file import write_removal
+        from toolchain.compress.removal.file import write_removal
+        from toolchain.compress.removal.remove import remove_filters
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"removal needs the package '{error.name}'", 'pip install "mobile-toolchain[compress]"'
@@ -116,7 +116,7 @@ def _layers(removal: Removal) -> list[dict[str, Any]]:
 
 
 def _show(removal: Removal, target: Path, following: str) -> None:
-    from toolchain.compress.removal_file import left_filters
+    from toolchain.compress.removal.file import left_filters
 
     before, after = removal.before, removal.after
     rows = [(row["layer"], *_pairs(row)) for row in _layers(removal)]

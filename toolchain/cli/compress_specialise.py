@@ -14,8 +14,8 @@ from toolchain.errors import MissingDependencyError, UsageError
 from toolchain.spec import CLASSIFICATION
 
 if TYPE_CHECKING:
-    from toolchain.compress.distill_teacher import Teacher
-    from toolchain.compress.specialise_fit import Network
+    from toolchain.compress.distill.teacher import Teacher
+    from toolchain.compress.specialise.fit import Network
 
 MOST_SEED = 2**32 - 1
 DATA_HELP = "What to train on: celebamask:PATH, images:PATH, mnist:FOLDER or coco:PATH."
@@ -92,9 +92,9 @@ def compress_specialise(
         progress=on_terminal() and not as_json,
         weights=weights,
     )
-    from toolchain.compress.specialise import specialise
-    from toolchain.compress.specialise_classes import split_names
-    from toolchain.compress.specialise_thin import parse_shares
+    from toolchain.compress.specialise.classes import split_names
+    from toolchain.compress.specialise.specialise import specialise
+    from toolchain.compress.specialise.thin import parse_shares
 
     shares = parse_shares(keep or [])
     with foreign_prints_aside():
@@ -110,8 +110,8 @@ def make_job(sparsity: dict[str, Any] | None, **values: Any) -> Any:
         MissingDependencyError: the packages of training are missing.
     """
     try:
-        from toolchain.compress.sparsity_settings import SparsitySettings
-        from toolchain.compress.specialise_job import Job
+        from toolchain.compress.sparsity.settings import SparsitySettings
+        from toolchain.compress.specialise.job import Job
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"compression needs the package '{error.name}'", 'pip install "mobile-toolchain[compress]"'
@@ -131,7 +131,7 @@ def open_network(
     """
     import torch
 
-    from toolchain.compress.specialise_fit import Network
+    from toolchain.compress.specialise.fit import Network
     from toolchain.models.weights_file import are_reshaped
     from toolchain.models.zoo import zoo
     from toolchain.source import resolve
@@ -161,7 +161,7 @@ def open_teacher(text: str, **settings: Any) -> Teacher:
     Raises:
         UsageError: there is no such network, or a zoo network has no weights.
     """
-    from toolchain.compress.distill_teacher import Teacher
+    from toolchain.compress.distill.teacher import Teacher
     from toolchain.models.zoo import zoo
     from toolchain.source import resolve
 

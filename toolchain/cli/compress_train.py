@@ -15,7 +15,7 @@ from toolchain.cli.train import MOST_SEED
 from toolchain.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from toolchain.compress.sparse_training import SparseOptions, SparseResult
+    from toolchain.compress.sparsity.training import SparseOptions, SparseResult
 
 # More layers than this are left to the pictures.
 MOST_ROWS = 12
@@ -119,8 +119,8 @@ def compress_train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON, nothing else.")] = False,
 ) -> None:
     try:
-        from toolchain.compress.sparse_training import SparseOptions, train_sparse
-        from toolchain.compress.sparsity_settings import SparsitySettings
+        from toolchain.compress.sparsity.settings import SparsitySettings
+        from toolchain.compress.sparsity.training import SparseOptions, train_sparse
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"training needs the package '{error.name}'", 'pip install "mobile-toolchain[compress]"'

@@ -20,7 +20,7 @@ def compress_unpack(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, nothing else.")] = False,
 ) -> None:
     """The card is written beside it, where the packed weights had one."""
-    from toolchain.compress.pack import unpack
+    from toolchain.compress.storage.pack import unpack
     from toolchain.source import resolve
 
     if output.suffix.lower() != ".safetensors":

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toolchain.cli import run
-from toolchain.compress.pack import read
+from toolchain.compress.storage.pack import read
 from toolchain.models.zoo import zoo
 from toolchain.training.classification import error_of, open_classification
 

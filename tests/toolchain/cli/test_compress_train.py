@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from toolchain.cli import run
-from toolchain.compress.history import History
-from toolchain.compress.masks import zeroed_kernels
+from toolchain.compress.sparsity.history import History
+from toolchain.compress.sparsity.masks import zeroed_kernels
 from toolchain.models.weights_file import load_weights
 from toolchain.models.zoo import zoo
 

@@ -1,0 +1,1 @@
+"""Small networks that learn to answer as large ones do."""

@@ -1,0 +1,1 @@
+"""Kernels that training drives to zero: the term, the callback, the history and its pictures."""

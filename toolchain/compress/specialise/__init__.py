@@ -1,0 +1,1 @@
+"""Networks for some of their classes, thinner if wanted."""

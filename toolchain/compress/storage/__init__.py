@@ -1,0 +1,1 @@
+"""Weights shared and coded: one small file that unpacks bit by bit."""
