@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Camera:
         hint = "plug one in, close what else uses it, or give a clip with --source clip.mp4"
         try:
             if not reader.isOpened():
-                raise UsageError(f"there is no camera {self.number}, or it may not be used", hint)
+                raise UsageError(*_camera_refused(self.number, hint))
             seen = 0
             while True:
                 good, frame = reader.read()
@@ -170,17 +171,24 @@ class Folder:
     def name(self) -> str:
         return str(self.path)
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """See `Source`."""
+    def files(self) -> list[Path]:
+        """The pictures' files, in the order of the frames.
+
+        Raises:
+            UsageError: there are none.
+        """
         if self.path.is_file():
-            yield read_picture(self.path)
-            return
+            return [self.path]
         found = sorted(file for file in self.path.iterdir() if file.suffix.lower() in PICTURES)
         if not found:
             raise UsageError(
                 f"folder '{self.path}' has no pictures", f"files that count end in {' '.join(PICTURES)}"
             )
-        for file in found:
+        return found
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """See `Source`."""
+        for file in self.files():
             yield read_picture(file)
 
 
@@ -267,6 +275,23 @@ def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     result[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=rule)
     return result
+
+
+def _camera_refused(number: int, hint: str) -> tuple[str, str]:
+    """Message and hint for a camera that cannot be opened."""
+    if sys.platform == "darwin":
+        # macOS does not tell the two apart.
+        hint = "allow the terminal in System Settings, Privacy & Security, Camera; " + hint
+        return f"there is no camera {number}, or this program may not use it", hint
+    device = Path(f"/dev/video{number}")
+    if sys.platform == "linux" and device.exists():
+        if not os.access(device, os.R_OK | os.W_OK):
+            return (
+                f"permission to use camera {number} ({device}) is refused",
+                "add yourself to the group that owns it (usually 'video') and log in again",
+            )
+        return f"camera {number} ({device}) cannot be opened: another program may use it", hint
+    return f"there is no camera {number}, or it may not be used", hint
 
 
 def _reader(path: Path) -> cv2.VideoCapture:
