@@ -19,8 +19,10 @@ from toolchain.cli.output import (
     show_stage,
     show_table,
 )
+from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
+    from toolchain.apps import Delivery
     from toolchain.export import Exported
     from toolchain.spec import Parity
 
@@ -80,8 +82,16 @@ def export(
         str | None,
         typer.Option(help="softmax or argmax over the classes, inside the files; default: neither."),
     ] = None,
+    app: Annotated[
+        str | None, typer.Option(help="ios or android: files for this demo app, put where it looks for them.")
+    ] = None,
+    app_folder: Annotated[
+        Path | None, typer.Option(help="Checkout of the app; default: ./ios_demo or ./android_demo.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, nothing else.")] = False,
 ) -> None:
+    delivery = _delivery(app, app_folder, format, precision)
+
     from toolchain.export import DEFAULT_FORMATS, ExportOptions, export_source
     from toolchain.head import with_head
     from toolchain.source import resolve
@@ -91,6 +101,9 @@ def export(
         source = with_head(resolve(model, weights, shapes.parse_shapes(input_shape)), head)
         if not source.trained and not as_json:
             note(f"note: '{source.spec.name}' ships no weights and none were given: they are random")
+        if delivery is not None:
+            delivery.check(source.spec, head)
+            format, precision = list(delivery.formats), list(delivery.precisions)
         options = ExportOptions(
             formats=format or DEFAULT_FORMATS,
             precisions=precision or None,
@@ -108,11 +121,34 @@ def export(
             note=lambda text: note(f"note: {text}"),
         )
         exported = export_source(source, options)
+        delivered = delivery.deliver(exported.artifacts) if delivery is not None else []
     if as_json:
-        show_json([artifact.report() for artifact in exported.artifacts])
+        rows = [artifact.report() for artifact in exported.artifacts]
+        for row, path in zip(rows, delivered, strict=False):
+            row["app"] = str(path)
+        show_json(rows)
     else:
         _show(exported)
+        for path in delivered:
+            say(f"for the {app} app: {path}")
     exported.require_all()
+    if delivery is not None and not as_json:
+        say(f"next: {delivery.next_step}")
+
+
+def _delivery(
+    app: str | None, folder: Path | None, formats: list[str] | None, precisions: list[str] | None
+) -> Delivery | None:
+    """Where the files go beside the output folder; None without an app. Known before any work."""
+    if app is None:
+        if folder is not None:
+            raise UsageError(
+                "--app-folder is for --app, which is not given", "add --app android or --app ios"
+            )
+        return None
+    from toolchain.apps import Delivery
+
+    return Delivery(app, folder, formats, precisions)
 
 
 RUNTIMES = {
