@@ -6,10 +6,12 @@ each finds the files which the ones before it made.
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import re
 import shlex
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,8 @@ SET_UP = {
 REPORTS = ("verify", "inspect", "models", "doctor", "predict")
 # SQNR in dB by precision, as the README says; files with packed weights are judged by their labels.
 LEAST = {"fp32": 80, "fp16": 45}
+# These train, on data that have to be made first.
+TRAINING, UNPACKED = ("train", "compress"), "runs/unpacked"
 TOOL = ("toolchain", ".venv/bin/toolchain")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -112,7 +116,7 @@ def test_ci_runs_the_set_up_of_the_readme() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_a_page_run_in_its_order(page: Path, repository: Path, capsys) -> None:
     for words in tool_commands(page):
-        if words[0] == "train":
+        if words[0] in TRAINING or UNPACKED in shlex.join(words):
             continue
         assert run(words) == 0, f"toolchain {shlex.join(words)}: {capsys.readouterr().err}"
         if words[0] in REPORTS:
@@ -141,7 +145,8 @@ def check_overlay(photograph: Path, overlay: Path) -> None:
 
 @pytest.mark.slow
 def test_training_commands_run_as_written(repository: Path) -> None:
-    commands = [words for page in PAGES for words in tool_commands(page) if words[0] == "train"]
+    pages = [words for page in PAGES for words in tool_commands(page)]
+    commands = [words for words in pages if words[:2] == ["train", "face-parsing"]]
     assert len(commands) == 3
     drawn = load_file(ROOT / "tests" / "toolchain" / "training" / "conftest.py", "drawn_faces")
     drawn.write_zip(repository / "celebamask_hq_256.zip", 4, 2)
@@ -151,6 +156,38 @@ def test_training_commands_run_as_written(repository: Path) -> None:
         size = int(words[words.index("--size") + 1])
         arguments = ["export", "mobile-hourglass", "--weights", f"{output}/mobile-hourglass.safetensors"]
         assert run([*arguments, "--input-shape", f"1,3,{size},{size}", "-o", str(output)]) == 0
+
+
+@pytest.mark.slow
+def test_commands_that_make_a_network_smaller_run_in_their_order(repository: Path) -> None:
+    pages = [words for page in PAGES for words in tool_commands(page)]
+    first = next(i for i, words in enumerate(pages) if words[:2] == ["train", "classification"])
+    commands = [
+        words for words in pages[first:] if words[0] in TRAINING or "runs/unpacked" in shlex.join(words)
+    ]
+    assert len(commands) == 7
+    write_digits(repository / "mnist")
+    for words in commands:
+        assert run(words) == 0, shlex.join(words)
+    whole, packed = repository / "runs/removed/lenet.safetensors", repository / "runs/lenet.packed"
+    assert packed.stat().st_size < whole.stat().st_size / 4
+    assert load_sidecar(repository / "runs/tflite/lenet-fp32.tflite").parity.sqnr_db >= 80
+
+
+def write_digits(folder: Path) -> None:
+    """Printed digits in the files of MNIST."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for split, count in (("train", 600), ("t10k", 60)):
+        labels = random.integers(0, 10, count).astype(np.uint8)
+        pictures = np.zeros((count, 28, 28), np.uint8)
+        for picture, label in zip(pictures, labels, strict=True):
+            place = tuple(int(at) for at in random.integers((4, 20), (9, 25)))
+            cv2.putText(picture, str(label), place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
+        for name, magic, array in (("images-idx3", 2051, pictures), ("labels-idx1", 2049, labels)):
+            header = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
+            with gzip.open(folder / f"{split}-{name}-ubyte.gz", "wb") as file:
+                file.write(header + array.tobytes())
 
 
 def test_python_of_the_readme_runs(repository: Path) -> None:

@@ -370,6 +370,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(content)
         file.flush()
