@@ -76,7 +76,9 @@ def errors_of(path: Path) -> Iterator[None]:
         error.args = (error.message,)
         raise
     except UnsupportedError as error:
-        message = error.message if str(path) in error.message else f"'{path}': {error.message}"
+        # Names in a damaged file may hold line breaks.
+        message = " ".join(error.message.splitlines())
+        message = message if str(path) in message else f"'{path}': {message}"
         raise UnsupportedError(
             message, error.hint or "the file may be damaged, or newer than this tool"
         ) from error

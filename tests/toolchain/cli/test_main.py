@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.cli import COMMANDS, run
+from toolchain.cli.compress import SUBCOMMANDS
 from toolchain.errors import RegressionError
 
 HEAVY = (
@@ -58,8 +59,19 @@ def test_help_lists_every_command(capsys) -> None:
 def test_every_command_has_a_help_page(name: str, capsys) -> None:
     assert run([name, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert COMMANDS[name] in shown
-    assert "--json" in shown
+    if name == "compress":
+        assert all(word in shown and text in shown for word, text in SUBCOMMANDS.items())
+    else:
+        assert COMMANDS[name] in shown
+        assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_way_of_compressing_has_a_help_page(name: str, capsys) -> None:
+    assert run(["compress", name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert SUBCOMMANDS[name] in shown
+    assert "--json" in shown or name == "pictures"
 
 
 def test_version_is_that_of_the_package(capsys) -> None:

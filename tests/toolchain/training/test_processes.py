@@ -186,8 +186,10 @@ def test_number_of_processes_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_error_before_anything_starts(
-    options: list[str], message: str, faces: Path, tmp_path: Path, capsys
+    options: list[str], message: str, faces: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
+    # Workers of pytest-xdist have no file there.
+    monkeypatch.setattr(sys, "argv", [__file__])
     (tmp_path / "plain.toml").write_text(RECIPE)
     assert run([*arguments(faces, tmp_path / "out"), *options]) == 2
     error = capsys.readouterr().err
@@ -200,6 +202,7 @@ def test_a_command_that_cannot_be_run_again_is_refused(monkeypatch: pytest.Monke
     strategy = DDPStrategy(parallel_devices=[torch.device("cpu")] * 2)
     strategy._launcher = processes._SubprocessScriptLauncher(None, 2, 1)
     trainer: Any = SimpleNamespace(strategy=strategy, world_size=2)
+    monkeypatch.setattr(sys, "argv", [__file__])
     check_strategy(trainer, 8, 4)
     monkeypatch.setattr(sys, "argv", ["-c"])
     with pytest.raises(UsageError, match="'-c' is no file"):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolchain.compress.distill.teacher import Teacher
-from toolchain.compress.experiment.carved import SCHEME
 from toolchain.compress.experiment.figures import predictor
 from toolchain.compress.experiment.recipe import Experiment
 from toolchain.compress.experiment.task import Fitted, Predict, Report
@@ -29,6 +28,7 @@ from toolchain.models.zoo import zoo
 from toolchain.spec import ModelSpec
 from toolchain.training.checkpoints import LAST
 from toolchain.training.datasets import open_pairs
+from toolchain.training.datasets.carved import SCHEME
 from toolchain.training.datasets.pairs import IGNORE, FacePairs
 from toolchain.training.fit import TrainOptions
 from toolchain.training.recipe import parse_recipe

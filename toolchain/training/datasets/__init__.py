@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolchain.errors import UsageError
-from toolchain.training.datasets import celebamask, drawn, folder, helen, lapa
+from toolchain.training.datasets import carved, celebamask, drawn, folder, helen, lapa
 from toolchain.training.datasets.check import check_pairs, training_pairs, validation_pairs
 from toolchain.training.datasets.pairs import FacePairs
 from toolchain.training.datasets.schemes import SPLITS, schemes
@@ -13,6 +13,7 @@ schemes.add("helen", helen.Helen)
 schemes.add("lapa", lapa.LaPa)
 schemes.add("folder", folder.MappedFolder)
 schemes.add("drawn", drawn.open_drawn)
+schemes.add(carved.SCHEME, lambda what, split, size: carved.open_carved(what, split, size, open_pairs))
 
 __all__ = [
     "SPLITS",
@@ -31,7 +32,8 @@ def open_pairs(data: str, split: str, size: int) -> FacePairs:
     Args:
         data: "SCHEME:WHAT". Schemes: "celebamask:PATH" (the zip of index maps, or the official folder of
             part masks), "helen:PATH" (SmithCVPR2013_dataset_resized), "lapa:PATH", "folder:PATH.toml" (any
-            pictures with index maps and a class mapping), "drawn:COUNT" (drawn faces, no data needed).
+            pictures with index maps and a class mapping), "drawn:COUNT" (drawn faces, no data needed),
+            "carved:SCHEME:WHAT" (any of them: every tenth training pair is "val", and its "val" is "test").
         split: "train" or "val"; "test" where the dataset has one.
         size: side in pixels that pictures and label maps are brought to.
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from toolchain.compress.experiment.carved import EVERY
 from toolchain.compress.experiment.figures import predictor
 from toolchain.compress.experiment.recipe import Experiment, parse_experiment
 from toolchain.compress.experiment.run import ExperimentOptions, open_task, run_experiment
 from toolchain.compress.experiment.task import example_of
 from toolchain.errors import UsageError
 from toolchain.training.datasets import open_pairs
+from toolchain.training.datasets.carved import EVERY
 
 DATA = "drawn:20"
 SIZE = 32

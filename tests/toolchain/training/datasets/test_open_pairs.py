@@ -16,7 +16,7 @@ from toolchain.training.datasets.celebamask import CelebAMask
 
 
 def test_schemes() -> None:
-    assert list(schemes) == ["celebamask", "drawn", "folder", "helen", "lapa"]
+    assert list(schemes) == ["carved", "celebamask", "drawn", "folder", "helen", "lapa"]
 
 
 @pytest.mark.parametrize(
