@@ -30,6 +30,7 @@ def convert(job: Job, clock: Clock) -> None:
         source = resolve(job.name, job.weights)
         names = [tensor.name for tensor in source.spec.outputs]
     with clock("export"):
+        assert source.module is not None
         graph = torch_to_onnx(source.module, source.spec.inputs, names)
         written = job.output.parent / f"{job.name}.onnx"
         ir.save(graph, written)

@@ -68,8 +68,9 @@ def compress_pack(
     _check(model, data, epochs)
     source = _source(model, weights) if model else None
     name = source.spec.name if source else ""
+    errors: dict[str, float] = {}
     if source is None or data is None:
-        report, errors = pack(weights, output, wanted, half, name), {}
+        report = pack(weights, output, wanted, half, name)
     else:
         tuning = Tuning(epochs, learning_rate, seed)
         report, errors = _judged(source, data, weights, output, wanted, half, tuning, as_json)
@@ -175,7 +176,7 @@ def _as_json(output: Path, report: PackReport, errors: dict[str, float]) -> dict
 def _show(output: Path, report: PackReport, errors: dict[str, float]) -> None:
     coded = [row for row in report.tensors if row.bits]
     others = [row for row in report.tensors if not row.bits]
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             row.name,
             f"{row.weights:,}",

@@ -113,7 +113,7 @@ class Steadiness:
         matrix = crop_matrix(face_square(face.box, MARGIN, 0.0), SIDE)
         frames = [cv2.warpAffine(frame, matrix, (SIDE, SIDE)) for frame in (before, now)]
         labels = [
-            cv2.warpAffine(one, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
+            np.asarray(cv2.warpAffine(one, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST))
             for one in (labels_before, labels_now)
         ]
         match = match_frames(*frames)
@@ -121,7 +121,7 @@ class Steadiness:
         count = int(face_pixels.sum())
         if not count:
             return
-        changed = int((changed_pixels(*labels, match, TOLERANCE) & face_pixels).sum())
+        changed = int((changed_pixels(labels[0], labels[1], match, TOLERANCE) & face_pixels).sum())
         self.same += count - changed
         self.compared += count
         share = 1 - changed / count

@@ -224,7 +224,7 @@ class Scene:
         box = (slice(top, top + height), slice(left, left + width))
         color = np.empty((height, width, 3), np.uint8)
         color[:] = DIFFERENCE
-        blend(picture[box], color, cv2.min(self._differs[box], DIFFERENCE_OPACITY))
+        blend(picture[box], color, np.minimum(self._differs[box], np.uint8(DIFFERENCE_OPACITY)))
 
     def _paint(self, parsed: Parsed, look: Look, out: np.ndarray) -> None:
         assert self._picture is not None

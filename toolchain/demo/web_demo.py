@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from toolchain.benchmarks.devices.server import LOOPBACK, PageServer, Site, is_loopback
@@ -42,7 +43,7 @@ class DemoServer(PageServer):
     def __init__(self, site: Site, host: str = LOOPBACK, port: int = 0, https: bool = False) -> None:
         token = "".join(secrets.choice(TOKEN_LETTERS) for _ in range(TOKEN_LENGTH))
         super().__init__(site, host, port, token)
-        handler = self._server.RequestHandlerClass
+        handler = cast(Any, self._server.RequestHandlerClass)
         self._server.RequestHandlerClass = _named(handler, lambda name: known_name(name, host))
         self.certificate: Certificate | None = None
         if https:

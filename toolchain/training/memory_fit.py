@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -104,7 +104,7 @@ def tensor_loader(images: Tensor, targets: Tensor, batch_size: int, seed: int | 
     return TimedLoader(
         TensorPairs(images, targets),
         batch_size,
-        collate_fn=_as_they_are,
+        collate_fn=cast(Any, _as_they_are),
         sampler=EpochSampler(len(targets), batch_size, seed),
         drop_last=seed is not None and len(targets) > batch_size,
         # Without it each iterator would draw from the global generator.
@@ -157,7 +157,7 @@ def fit_in_memory(
                 ckpt_path=str(options.output / LAST) if options.resume else None,
                 weights_only=True,
             )
-    module.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module.cpu().to(memory_format=torch.contiguous_format)
     load_weights(module.network, options.output / BEST)
     return Fitted(checkpoints.best_epoch, progress.total)
 

@@ -126,11 +126,11 @@ class ClassificationTask:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / CALIBRATION_FILE
         split = self._drawn(CALIBRATION_PICTURES)
-        np.savez(
-            path,
-            **{spec.inputs[0].name: as_inputs(split.images, spec).numpy()},
-            labels=split.targets.numpy(),
-        )
+        arrays: dict[str, Any] = {
+            spec.inputs[0].name: as_inputs(split.images, spec).numpy(),
+            "labels": split.targets.numpy(),
+        }
+        np.savez(path, **arrays)
         return str(path)
 
     def _drawn(self, count: int) -> Split:

@@ -143,7 +143,8 @@ class FaceTask:
         others = {
             tensor.name: np.zeros((len(images), *tensor.shape[1:]), np.float32) for tensor in spec.inputs[1:]
         }
-        np.savez(path, **{spec.inputs[0].name: self._normalized(images).numpy()}, **others)
+        arrays: dict[str, Any] = {spec.inputs[0].name: self._normalized(images).numpy(), **others}
+        np.savez(path, **arrays)
         return str(path)
 
     @torch.no_grad()
@@ -189,7 +190,7 @@ class FaceTask:
 
 def _resized(spec: ModelSpec, size: int) -> ModelSpec:
     """The contract for square pictures of another size."""
-    tensors = {
+    tensors: dict[str, Any] = {
         key: tuple(replace(tensor, shape=(*tensor.shape[:2], size, size)) for tensor in getattr(spec, key))
         for key in ("inputs", "outputs")
     }

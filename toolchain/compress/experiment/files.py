@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def make_files(
         report(f"files of {one.label}")
         found[one.label] = staged(
             place / "files.json",
-            lambda one=one, place=place: _files(experiment, task, one, folder, place, export),
+            partial(_files, experiment, task, one, folder, place, export),
         )
     return found
 

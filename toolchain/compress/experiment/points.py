@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning
 import torch
@@ -77,7 +78,7 @@ class TradeOffPoints(lightning.Callback):
                 continue
             content = save({name: _plain(tensor) for name, tensor in network.state_dict().items()})
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path(point), lambda file, content=content: file.write(content))
+            write_atomically(self.path(point), partial(_write, content))
             self.kept[point.name] = {"epoch": epoch, "error": error, "gone": gone}
 
     def path(self, point: Point) -> Path:
@@ -108,3 +109,7 @@ def share_gone(network: nn.Module, exempt: Sequence[str] = ()) -> float:
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).contiguous()
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

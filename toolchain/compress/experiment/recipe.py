@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from toolchain.errors import UsageError
 
@@ -299,7 +299,7 @@ def _made(kind: Any, prefix: str, table: Mapping[str, Any]) -> Any:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     for key, value in values.items():
         _check_type(f"{where}{key}", value, str(known[key].type))
-    return kind(**values)
+    return cast(Any, kind)(**values)
 
 
 def _check_type(key: str, value: Any, wanted: str) -> None:

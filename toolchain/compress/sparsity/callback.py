@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -157,7 +157,7 @@ class KernelSparsity(lightning.Callback):
         strength = self._strength(trainer)
         if strength > 0:
             own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            weights = [layer.weight for layer in self.layers.values()]
+            weights: list[nn.Parameter] = [cast(nn.Parameter, layer.weight) for layer in self.layers.values()]
             self._add_gradient(trainer, strength, [w for w in weights if id(w) in own and w.requires_grad])
         zero_gradients(self._held)
 
@@ -203,8 +203,9 @@ class KernelSparsity(lightning.Callback):
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         """A module's own error about a loss that is no number does not know of the term."""
         lower = f"lower the strength of the sparsity term ({self.settings.strength:g})"
-        known = isinstance(exception, ToolchainError) and "no finite number" in exception.message
-        if known and lower not in exception.hint:
+        if not isinstance(exception, ToolchainError) or "no finite number" not in exception.message:
+            return
+        if lower not in exception.hint:
             exception.hint = f"{lower}, or {exception.hint}" if exception.hint else lower
 
     def state_dict(self) -> dict[str, Any]:
@@ -242,7 +243,7 @@ class KernelSparsity(lightning.Callback):
                 f"{type(trainer.strategy).__name__} splits the network: its kernels cannot be measured",
                 "use the strategy auto or ddp",
             )
-        for callback in getattr(trainer, "callbacks", []):
+        for callback in callbacks_of(trainer):
             if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
                 raise UsageError(
                     f"the averages of {type(callback).__name__} would bring zeroed kernels back",
@@ -288,7 +289,9 @@ class KernelSparsity(lightning.Callback):
         zero_rows(held)
         for optimizer in trainer.optimizers:
             zero_states(optimizer, held)
-        averages = [callback.average for callback in trainer.callbacks if isinstance(callback, WeightAverage)]
+        averages = [
+            callback.average for callback in callbacks_of(trainer) if isinstance(callback, WeightAverage)
+        ]
         rows = {id(parameter): mask for parameter, mask in held}
         for average in averages:
             for name, parameter in self._named(trainer):
@@ -348,7 +351,7 @@ class KernelSparsity(lightning.Callback):
         if self.keep == "none":
             return
         state = dict(network.state_dict())
-        for callback in trainer.callbacks:
+        for callback in callbacks_of(trainer):
             if isinstance(callback, WeightAverage):
                 state |= callback.average
         self.history.write_weights(record.epoch, state)
@@ -375,6 +378,11 @@ class KernelSparsity(lightning.Callback):
     def _say(self, line: str) -> None:
         if self.report is not None:
             self.report(line)
+
+
+def callbacks_of(trainer: lightning.Trainer) -> list[lightning.Callback]:
+    """The callbacks of a trainer, which its type does not name."""
+    return list(getattr(trainer, "callbacks", []))
 
 
 def network_of(module: Any) -> nn.Module:

@@ -99,7 +99,7 @@ class History:
             "spared": list(record.spared),
             "settings": record.settings,
         }
-        arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about)), "kernels": record.kernels}
+        arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), "kernels": record.kernels}
         for index, layer in enumerate(record.norms):
             arrays[f"norms{index}"] = record.norms[layer].astype(np.float32)
             arrays[f"zeroed{index}"] = record.zeroed[layer].astype(np.bool_)

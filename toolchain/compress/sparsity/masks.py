@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -99,11 +100,15 @@ def rows_to_hold(
         if not bool(mask.any()):
             continue
         layer = layers[name]
-        owned: list[nn.Parameter | None] = [layer.weight]
+        owned: list[Tensor | None] = [layer.weight]
         if norms is not None:
             owned.append(layer.bias)
             owned += [parameter for norm in norms.get(name, ()) for parameter in (norm.weight, norm.bias)]
-        held += [(parameter, mask.to(parameter.device)) for parameter in owned if parameter is not None]
+        held += [
+            (cast(nn.Parameter, parameter), mask.to(parameter.device))
+            for parameter in owned
+            if parameter is not None
+        ]
     return held
 
 

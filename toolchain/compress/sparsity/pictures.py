@@ -88,7 +88,8 @@ def draw_history(history: History | Path, output: Path, figure: str | None = Non
 
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    with plt.rc_context({**plt.rcParamsDefault, **STYLE, "backend": "Agg"}):
+    style: dict[Any, Any] = {**plt.rcParamsDefault, **STYLE, "backend": "Agg"}
+    with plt.rc_context(style):
         for stem, draw in pictures.items():
             if stem == "trade-off" and name is None:
                 continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from toolchain.compress.sparsity.history import EpochRecord, lower_is_better, pareto_front
 
@@ -88,9 +89,9 @@ def draw_trade_off(records: Sequence[EpochRecord], figure: str | None) -> Any:
     axes.set_xlabel(f"filters left of {records[0].filters}")
     axes.set_ylabel(f"{figure} ({'lower' if lower_is_better(figure) else 'higher'} is better)")
     axes.set_title("accuracy against filters left")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(0.08)
     axes.legend(loc="best")
     bar = drawn.colorbar(points, label="epoch")
-    bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn

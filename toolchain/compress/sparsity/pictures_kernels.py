@@ -96,6 +96,9 @@ def draw_values(records: Sequence[EpochRecord], _figure: str | None) -> Any:
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     label = "n / mean n of the kernels left (grey: zero)"
+    assert image is not None
+    assert scale.vmin is not None
+    assert scale.vmax is not None
     bar = figure.colorbar(image, ax=list(grid.flat), label=label, shrink=0.8)
     bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.ax.yaxis.set_minor_formatter("{x:g}" if scale.vmax < 8 * scale.vmin else "")
@@ -137,8 +140,8 @@ def draw_histogram(records: Sequence[EpochRecord], _figure: str | None) -> Any:
     for record, values, colour in zip(shown, left, _COLOURS, strict=False):
         zero = record.filters - record.filters_left
         label = f"epoch {record.epoch}: {record.filters_left} kernels, {zero} zero"
-        axes.hist(values, bins, histtype="stepfilled", alpha=0.35, color=colour, label=label)
-        axes.hist(values, bins, histtype="step", color=colour)
+        axes.hist(values, bins.tolist(), histtype="stepfilled", alpha=0.35, color=colour, label=label)
+        axes.hist(values, bins.tolist(), histtype="step", color=colour)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}" if high < 8 * low else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,9 @@ class ClassificationData:
         table = torch.full((len(self.labels),), -1)
         for number, label in enumerate(labels):
             table[self.labels.index(label)] = number
-        splits = {name: _renumbered(getattr(self, name), table) for name in ("train", "validation", "test")}
+        splits: dict[str, Any] = {
+            name: _renumbered(getattr(self, name), table) for name in ("train", "validation", "test")
+        }
         return replace(self, labels=tuple(labels), **splits)
 
 

@@ -108,8 +108,9 @@ class _Reader:
         )
         check_damage(damaged, len(names), split, most_damaged)
         good = [index for index, entry in enumerate(found) if isinstance(entry, np.ndarray)]
+        pictures = [entry for entry in found if isinstance(entry, np.ndarray)]
         self._check_sizes(names, found, good)
-        images = torch.from_numpy(np.stack([found[index] for index in good]))
+        images = torch.from_numpy(np.stack(pictures))
         return Split(images, torch.tensor([numbers[index] for index in good])), damaged
 
     def _try(self, name: str) -> np.ndarray | UnsupportedError:
