@@ -1,0 +1,21 @@
+plugins {
+    alias(libs.plugins.kotlin.jvm)
+}
+
+kotlin {
+    jvmToolchain(17)
+}
+
+// The core has no dependency but the standard library, and its test is a program: it compares the core with the
+// golden vectors of the Python engine.
+val golden by tasks.registering(JavaExec::class) {
+    description = "Compares the core with the golden vectors of the Python engine."
+    group = "verification"
+    mainClass = "toolchain.face.GoldenMainKt"
+    classpath = sourceSets["test"].runtimeClasspath
+    args(layout.projectDirectory.dir("src/test/resources/golden"))
+}
+
+tasks.check {
+    dependsOn(golden)
+}

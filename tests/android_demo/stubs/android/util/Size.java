@@ -1,0 +1,3 @@
+package android.util;
+
+public final class Size { public Size(int width, int height) { } }

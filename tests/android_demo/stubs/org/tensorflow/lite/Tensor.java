@@ -1,0 +1,3 @@
+package org.tensorflow.lite;
+
+public interface Tensor { int[] shape(); DataType dataType(); }
