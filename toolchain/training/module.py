@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import lightning
 from torch import nn
 
 from toolchain.errors import ToolchainError
 
 
-class TrainedModule(lightning.LightningModule):
+class TrainedModule(lightning.LightningModule, ABC):
     """A training of `network`, judged after each epoch.
 
     Attributes:
@@ -19,9 +21,9 @@ class TrainedModule(lightning.LightningModule):
     network: nn.Module
     seed: int
 
+    @abstractmethod
     def verdict(self) -> str:
         """The figures of the last validation, for the line about an epoch."""
-        raise NotImplementedError
 
     def no_number(self, what: str, index: int) -> ToolchainError:
         """The error of a training that has diverged, naming epoch and step as people count them."""
