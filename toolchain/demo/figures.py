@@ -21,8 +21,9 @@ STAGES = ("detection", "crop", "inference", "unwarp", "colorization")
 SMALLEST_MS, STEP, BINS = 1e-3, 1.01, 2000
 # What the screen shows is of the last second or so.
 RECENT = 30
-# Every so many frames the labels are compared along the optical flow, on a crop of this side.
-EVERY, SIDE, MARGIN = 4, 160, 1.5
+# Every so many frames the labels are compared along the optical flow, on a crop of this side. That takes
+# as long as a third of a frame: done oftener it would be seen in the time from glass to glass.
+EVERY, SIDE, MARGIN = 16, 160, 1.5
 TOLERANCE = 1
 # Weight of the newest steadiness on the screen.
 NEWEST = 0.2
@@ -83,17 +84,17 @@ class Steadiness:
         self._before = None
 
     def add(self, picture: np.ndarray, parsed: ParsedFrame) -> None:
-        """Look at the next frame; two of every EVERY frames are compared.
+        """Look at the next frame; the first two of every EVERY frames are compared.
 
         Args:
             picture: (height, width, 3) RGB uint8; must not change before the next call.
             parsed: its faces and labels.
         """
+        place = self._number % EVERY
         self._number += 1
-        if self._number % EVERY == 0 and self._before is not None and parsed.faces:
+        if place == 1 and self._before is not None and parsed.faces:
             self._compare(parsed.faces[0], *self._before, picture, parsed.labels)
-        keep = self._number % EVERY == EVERY - 1
-        self._before = (picture, parsed.labels.copy()) if keep else None
+        self._before = (picture, parsed.labels.copy()) if place == 0 else None
 
     @property
     def share(self) -> float | None:

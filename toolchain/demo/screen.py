@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
 
 import cv2
 import numpy as np
@@ -16,8 +19,41 @@ SHORTEST, LONGEST = 640, 1440
 FONT, SCALE, LINE_HEIGHT, LEFT = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 8
 WHITE, SHADE, ALERT = (255, 255, 255), (0, 0, 0), (80, 220, 255)
 GAP = "  "
+# Seconds for which figures stay on the screen: nobody reads them faster, and writing costs time.
+HOLD = 0.25
 NO_FACE = "no face"
 WAITING = "waiting for the first frame"
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Lines of text, ready to be laid over a picture: canvas * remains / 255 + light.
+
+    Attributes:
+        remains: (height, width, 3) uint8, 255 where there is no text.
+        light: the same, 0 where there is no text.
+    """
+
+    remains: np.ndarray
+    light: np.ndarray
+
+    @classmethod
+    def of(cls, lines: Sequence[str], shape: tuple[int, ...]) -> Ink:
+        """Write lines into the upper left corner of a canvas (height, width) of that shape."""
+        width = LEFT + max(map(text_width, lines), default=0) + LEFT
+        size = min(shape[0], (len(lines) + 1) * LINE_HEIGHT), min(shape[1], width), 3
+        black, white = np.zeros(size, np.uint8), np.full(size, 255, np.uint8)
+        for number, line in enumerate(lines):
+            for canvas in (black, white):
+                write(canvas, line, LEFT, (number + 1) * LINE_HEIGHT)
+        # What becomes of black and of white says what becomes of all between.
+        return cls(white - black, black)
+
+    def lay_over(self, canvas: np.ndarray) -> None:
+        """In place, on (height, width, 3) uint8."""
+        height, width = self.light.shape[:2]
+        part = canvas[:height, :width]
+        cv2.add(cv2.multiply(part, self.remains, scale=1 / 255), self.light, part)
 
 
 class Screen:
@@ -25,6 +61,9 @@ class Screen:
 
     def __init__(self) -> None:
         self._canvas = np.empty((0, 0, 3), np.uint8)
+        self._lines: list[str] = []
+        self._ink = Ink.of((), (0, 0))
+        self._inked = 0.0
 
     def compose(
         self,
@@ -45,8 +84,7 @@ class Screen:
         """
         canvas = self._base(drawn)
         lines = status_lines(drawn, figures, controls, networks)
-        for number, line in enumerate(lines):
-            write(canvas, line, LEFT, (number + 1) * LINE_HEIGHT)
+        self._write_status(lines, canvas)
         if drawn is not None:
             write_captions(canvas, drawn, len(lines) + 2)
         if not message and (drawn is None or not drawn.faces):
@@ -60,6 +98,15 @@ class Screen:
             for number, line in enumerate(keys):
                 write(canvas, line, LEFT, canvas.shape[0] - 8 - (len(keys) - 1 - number) * LINE_HEIGHT)
         return canvas
+
+    def _write_status(self, lines: list[str], canvas: np.ndarray) -> None:
+        """Write anew when words have changed, and when figures have been there for a while."""
+        new_words = without_figures(lines) != without_figures(self._lines)
+        fits = self._ink.light.shape[0] <= canvas.shape[0] and self._ink.light.shape[1] <= canvas.shape[1]
+        if new_words or not fits or (lines != self._lines and monotonic() - self._inked > HOLD):
+            self._lines, self._inked = lines, monotonic()
+            self._ink = Ink.of(lines, canvas.shape)
+        self._ink.lay_over(canvas)
 
     def _base(self, drawn: Drawn | None) -> np.ndarray:
         if drawn is None:
@@ -83,6 +130,11 @@ class Screen:
     def _resize(self, size: tuple[int, int]) -> None:
         if self._canvas.shape[:2] != size:
             self._canvas = np.empty((*size, 3), np.uint8)
+
+
+def without_figures(lines: Sequence[str]) -> list[str]:
+    """The lines with a mark for every number."""
+    return [re.sub(r"[0-9]+(\.[0-9]+)?", "#", line) for line in lines]
 
 
 def status_lines(
