@@ -28,7 +28,7 @@ from toolchain.face.picture import write_picture
 from toolchain.face.source import Folder, Source
 
 # Seconds: between two looks at the window while no picture comes; between two drawings of it then; how long a
-# message stays; how long a thread may take to end.
+# message stays; how long a source may take to end.
 POLL, REFRESH, MESSAGE, PATIENCE = 0.005, 0.2, 4.0, 5.0
 SHIFTED = {"fp32": "int8", "fp16": "int8", "w8": "int8", "int8": "fp32"}
 
@@ -175,9 +175,11 @@ class _Demo:
         finally:
             capture.stop()
             drawn.close()
-            worker.join(PATIENCE)
+            # It ends after its frame, however long that takes: Python cannot end while a network computes.
+            self._busy = True
+            worker.join()
+            self._busy = False
             capture.join(PATIENCE)
-            self._busy = worker.is_alive()
             cv2.setNumThreads(threads_before)
 
     def _loop(
@@ -279,7 +281,7 @@ class _Demo:
         return self._message if monotonic() < self._until else ""
 
     def _close_networks(self) -> None:
-        # A network that still computes must not be taken away; the process is about to end.
+        # A network that still computes must not be taken away: the user did not want to wait for it.
         for network in () if self._busy else self.networks:
             network.close()
 

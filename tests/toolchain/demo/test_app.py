@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from time import sleep
 
 import cv2
 import numpy as np
 import pytest
 
 from toolchain.cli import run
+from toolchain.demo import app
 from toolchain.demo.app import DemoOptions, other_precision, run_demo
 from toolchain.demo.look import Look
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
@@ -52,6 +55,15 @@ def test_every_frame_of_a_clip_is_processed_and_written(stand_ins, clip, tmp_pat
         assert lips(mouth) > 100
         assert lips(mouth) == lips(written[number])
     assert leftovers(tmp_path) == []
+
+
+def test_a_slow_network_ends_before_the_demo_does(stand_ins, clip, monkeypatch):
+    """Python aborts when it ends while a thread of it is in a network's code."""
+    slow = app.Scene.process
+    monkeypatch.setattr(app, "PATIENCE", 0.01)
+    monkeypatch.setattr(app.Scene, "process", lambda *args: (sleep(0.3), slow(*args))[1])
+    run_demo(options(stand_ins, str(clip), max_frames=1))
+    assert "inference" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_mirror_exchanges_left_and_right(stand_ins, tmp_path):
