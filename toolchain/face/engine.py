@@ -166,7 +166,9 @@ class FaceEngine:
         with stages.measure("unwarp"):
             labels = self._empty_labels(picture)
             for track in self._tracks:
-                unwarp_labels(track.probabilities, track.matrix, labels.shape, labels)
+                unwarp_labels(
+                    track.probabilities, track.matrix, labels.shape, labels, track.parser.block_means
+                )
         found = tuple(track.result() for track in self._tracks)
         for track in self._tracks:
             track.held.follow(track.box)

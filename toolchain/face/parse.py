@@ -190,6 +190,11 @@ class FaceParser:
         """
         return self._small, shrunk_matrix(self._matrix, self.contract.size)
 
+    @property
+    def block_means(self) -> np.ndarray | None:
+        """The same where its pixels are means of whole blocks of the answer's pixels, for `unwarp_labels`."""
+        return self._small if self.contract.size % SIDE == 0 else None
+
     def reset(self) -> None:
         """Forget the previous mask: the next picture is the first of its kind."""
         self._before.forget()
@@ -216,7 +221,7 @@ class FaceParser:
         stages = stages or Stages()
         probabilities, matrix = self.infer(picture, square, stages)
         with stages.measure("unwarp"):
-            drawn = unwarp_labels(probabilities, matrix, picture.shape, labels)
+            drawn = unwarp_labels(probabilities, matrix, picture.shape, labels, self.block_means)
         return Parsed(drawn, probabilities, matrix)
 
     def infer(self, picture: np.ndarray, square: Square, stages: Stages) -> tuple[np.ndarray, np.ndarray]:

@@ -169,6 +169,7 @@ def unwarp_labels(
     matrix: np.ndarray,
     shape: tuple[int, ...],
     out: np.ndarray | None = None,
+    overview: np.ndarray | None = None,
 ) -> np.ndarray:
     """Label of every pixel of the picture: the most probable class after bilinear interpolation.
 
@@ -180,6 +181,8 @@ def unwarp_labels(
         shape: height and width of the picture, and anything after them.
         out: (height, width) uint8 of labels, which stay where this crop shows the background or nothing;
             None for a new array.
+        overview: (classes, size / n, size / n) float32, means of blocks of n x n pixels of `probabilities`,
+            when they are at hand: the same labels, found faster (but for OpenCV's rounding).
 
     Returns:
         (height, width) uint8; in a new array label 0, the background, outside of the crop.
@@ -189,10 +192,13 @@ def unwarp_labels(
     # outside of their frame a class need not be looked at.
     least = 1 / len(probabilities) - LEAST_SLACK
     to_picture = cv2.invertAffineTransform(matrix).tolist()
+    looked_at = probabilities if overview is None else overview
+    block = probabilities.shape[1] // looked_at.shape[1]
     frames = {
         label: frame
-        for label, plane in enumerate(probabilities)
-        if label != BACKGROUND and (frame := _frame_above(plane, least, to_picture, labels.shape)) is not None
+        for label, plane in enumerate(looked_at)
+        if label != BACKGROUND
+        and (frame := _frame_above(plane, least, block, to_picture, labels.shape)) is not None
     }
     if not frames:
         return labels
@@ -203,8 +209,10 @@ def unwarp_labels(
     for label, (x0, y0, x1, y1) in frames.items():
         moved = put_back.part(probabilities[label], (x0, y0, x1, y1))
         before = best[y0 - top : y1 - top, x0 - left : x1 - left]
-        np.copyto(labels[y0:y1, x0:x1], label, where=moved > before)
-        np.maximum(before, moved, out=before)
+        # OpenCV takes a third of the time of numpy's copyto and maximum.
+        here = cv2.compare(moved, before, cv2.CMP_GT)
+        cv2.copyTo(np.full(here.shape, label, np.uint8), here, labels[y0:y1, x0:x1])
+        cv2.max(before, moved, before)
     return labels
 
 
@@ -247,10 +255,20 @@ def _whole_square_of(matrix: np.ndarray, size: int) -> tuple[int, int, int] | No
 
 
 def _frame_above(
-    plane: np.ndarray, least: float, to_picture: list[list[float]], shape: tuple[int, ...]
+    means: np.ndarray, least: float, block: int, to_picture: list[list[float]], shape: tuple[int, ...]
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom bounds in the picture of what is interpolated from `least` or more."""
-    x, y, width, height = cv2.boundingRect(cv2.compare(plane, least, cv2.CMP_GE))  # type: ignore[call-overload]
+    """Left, top, right and bottom bounds in the picture of what is interpolated from `least` or more.
+
+    Args:
+        means: of `block` x `block` pixels of the crop, none of which is negative: where one of them has
+            `least`, the mean has its share of that.
+        least: value of a pixel.
+        block: side of the blocks in pixels of the crop.
+        to_picture: from crop to picture.
+        shape: height and width of the picture.
+    """
+    likely = cv2.compare(means, least / block**2, cv2.CMP_GE)  # type: ignore[call-overload]
+    x, y, width, height = (block * value for value in cv2.boundingRect(likely))
     if width == 0:
         return None
     ends = (x - 1.0, y - 1.0, x + float(width), y + float(height))

@@ -36,7 +36,7 @@ def flows(monkeypatch: pytest.MonkeyPatch):
     def use(there: np.ndarray | None, back: np.ndarray | None, before: np.ndarray) -> None:
         zero = np.zeros((*before.shape, 2), np.float32)
         told = [flow if flow is not None else zero for flow in (there, there, back)]
-        monkeypatch.setattr(motion, "flow_between", lambda _before, _now: told.pop(0))
+        monkeypatch.setattr(motion, "flow_between", lambda _before, _now, _finest=0: told.pop(0))
 
     return use
 
@@ -112,7 +112,7 @@ def test_regions_that_do_not_meet_carry_nothing() -> None:
 
 def test_engine_sizes_carry_alike_without_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The formulas hold at the engine's own sizes as well, to what 1 / 32 pixel makes of a smooth mask."""
-    monkeypatch.setattr(motion, "flow_between", lambda before, _now: np.zeros((*before.shape, 2), np.float32))
+    monkeypatch.setattr(motion, "flow_between", lambda before, *_: np.zeros((*before.shape, 2), np.float32))
     size = 2 * motion.SIDE
     mask = (smooth_mask(3, motion.SIDE) / 256).astype(np.float32)
     matrices = [np.array([[1.0, 0.0, 10.0], [0.0, 1.0, 4.0]]), np.array([[1.1, 0.0, 2.25], [0.0, 1.1, -3.5]])]

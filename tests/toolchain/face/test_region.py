@@ -129,6 +129,27 @@ def test_labels_come_back_to_the_pixels_they_were_cut_from(x, y, classes, seed, 
     np.testing.assert_array_equal(back, expected)
 
 
+@given(
+    block=st.sampled_from([1, 2, 4]),
+    scale=st.sampled_from([1, 2]),
+    sharpness=st.floats(0.5, 12),
+    spots=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(1, 3)), max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_means_of_blocks_find_the_same_labels(block, scale, sharpness, spots, seed):
+    """Also those of a class that is probable in a single pixel."""
+    scores = np.random.default_rng(seed).normal(size=(4, 16, 16)) * sharpness
+    scores[0] += 2 * sharpness
+    for x, y, label in spots:
+        scores[label, y, x] += 8 * sharpness
+    planes = (np.exp(scores) / np.exp(scores).sum(axis=0)).astype(np.float32)
+    side = 16 // block
+    means = planes.reshape(4, side, block, side, block).mean(axis=(2, 4))
+    matrix = crop_matrix(Square(3, 5, 16 * scale), 16)
+    found = unwarp_labels(planes, matrix, (50, 50), overview=means)
+    np.testing.assert_array_equal(found, unwarp_labels(planes, matrix, (50, 50)))
+
+
 def disc(size, radius):
     """Probability of a centred disc of `radius` (share of the side), as averages over the pixels."""
     fine = (np.arange(size * 8) + 0.5) / (size * 8) - 0.5

@@ -6,7 +6,7 @@ public struct PreviousMask {
     public static let side: Int = 128
     public static let greySide: Int = 64
     static let relative: Double = 0.01
-    static let absolute: Double = 0.125
+    static let absolute: Double = 0.5
     static let greyLevels: Double = 24
     static let leastMet: Double = 0.5
 
@@ -76,7 +76,7 @@ public struct PreviousMask {
 
     /// Where the flow leads to the same thing in the frame before: 1 or 0 for every pixel.
     ///
-    /// The flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.125 (after Sundaram, Brox and
+    /// The flows there and back cancel: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5 (after Sundaram, Brox and
     /// Keutzer, ECCV 2010), and the greys are alike.
     public static func metAgain(before: BytePlane, now: BytePlane, flow: Flow?, back: Flow?) -> BytePlane {
         let width: Int = now.width

@@ -113,7 +113,7 @@ class PreviousMask(
 /**
  * Where a flow leads to the same thing in the frame before: the flows there and back cancel, and both look alike.
  *
- * Bounds of toolchain/face/motion.py: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.125 pixels, and 24 of 256 levels.
+ * Bounds of toolchain/face/motion.py: |w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5 pixels, and 24 of 256 levels.
  */
 class Meeting(private val side: Int) {
     private val seen = IntArray(side * side)
@@ -148,13 +148,13 @@ class Meeting(private val side: Int) {
 
     private companion object {
         const val RELATIVE = 0.01
-        const val ABSOLUTE = 0.125
+        const val ABSOLUTE = 0.5
         const val GREY = 24
     }
 }
 
-/** Reads grey levels between pixels; beyond the border lies the border. */
-private fun bordered(grey: IntArray, side: Int, x: Double, y: Double): Double {
+/** Reads between pixels of a square, each of which [value] gives by its place; beyond the border lies the border. */
+private inline fun bordered(side: Int, x: Double, y: Double, value: (Int) -> Double): Double {
     val x0 = floor(x).toInt()
     val y0 = floor(y).toInt()
     val right = x - x0
@@ -163,24 +163,15 @@ private fun bordered(grey: IntArray, side: Int, x: Double, y: Double): Double {
     val next = (x0 + 1).coerceIn(0, side - 1)
     val upper = y0.coerceIn(0, side - 1) * side
     val under = (y0 + 1).coerceIn(0, side - 1) * side
-    return (1 - lower) * ((1 - right) * grey[upper + left] + right * grey[upper + next]) +
-        lower * ((1 - right) * grey[under + left] + right * grey[under + next])
+    return (1 - lower) * ((1 - right) * value(upper + left) + right * value(upper + next)) +
+        lower * ((1 - right) * value(under + left) + right * value(under + next))
 }
 
-private fun bordered(flow: Flow, x: Double, y: Double, axis: Int): Double {
-    val side = flow.side
-    val x0 = floor(x).toInt()
-    val y0 = floor(y).toInt()
-    val right = x - x0
-    val lower = y - y0
-    val left = x0.coerceIn(0, side - 1)
-    val next = (x0 + 1).coerceIn(0, side - 1)
-    val upper = y0.coerceIn(0, side - 1) * side
-    val under = (y0 + 1).coerceIn(0, side - 1) * side
-    val values = flow.values
-    return (1 - lower) * ((1 - right) * values[2 * (upper + left) + axis] + right * values[2 * (upper + next) + axis]) +
-        lower * ((1 - right) * values[2 * (under + left) + axis] + right * values[2 * (under + next) + axis])
-}
+private fun bordered(grey: IntArray, side: Int, x: Double, y: Double): Double =
+    bordered(side, x, y) { grey[it].toDouble() }
+
+private fun bordered(flow: Flow, x: Double, y: Double, axis: Int): Double =
+    bordered(flow.side, x, y) { flow.values[2 * it + axis].toDouble() }
 
 /** A pixel stays where it and all its neighbours are set; beyond the border all are. */
 internal fun erode(from: BooleanArray, to: BooleanArray, side: Int) {
