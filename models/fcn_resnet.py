@@ -90,7 +90,7 @@ class FCNResNet50(nn.Module):
         classes: output classes, background included.
     """
 
-    # Parameters in torchvision's files that this network does without.
+    # Beginnings of keys in torchvision's files that `load_weights` leaves out: the auxiliary head.
     unused_weights = ("aux_classifier.",)
 
     def __init__(self, classes: int = len(LABELS)) -> None:

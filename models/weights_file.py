@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.models.reshape import fit_to_state
+
+log = logging.getLogger(__name__)
 
 SHOWN_KEYS = 5
 LIGHTNING_PREFIX = "network."
@@ -59,7 +63,8 @@ def load_weights(network: nn.Module, path: Path | str) -> None:
 
     Weights whose file says that they are reshaped (filters were removed, or the head has fewer classes) give
     the network their widths. Floating-point numbers of another precision are converted to the network's. The
-    counters of batch normalization (`num_batches_tracked`) may be missing.
+    counters of batch normalization (`num_batches_tracked`) may be missing. Keys that the network does
+    without, see `unused_keys`, are left out, and the log says so.
 
     Raises:
         UsageError: keys are missing, unexpected, of another shape or kind; the message names them.
@@ -67,11 +72,11 @@ def load_weights(network: nn.Module, path: Path | str) -> None:
     state = read_state(path)
     if are_reshaped(path):
         fit_to_state(network, state)
-    wanted = network.state_dict()
+    wanted, unused = network.state_dict(), unused_keys(network, state)
     common = [(key, state[key], wanted[key]) for key in wanted if key in state]
     problems = [
         _named("missing", [key for key in wanted if key not in state and "num_batches_tracked" not in key]),
-        _named("unexpected", [key for key in state if key not in wanted]),
+        _named("unexpected", [key for key in state if key not in wanted and key not in unused]),
         _named(
             "of another shape",
             [
@@ -96,6 +101,22 @@ def load_weights(network: nn.Module, path: Path | str) -> None:
             "give the weights of this very network",
         )
     network.load_state_dict(state, strict=False)
+    if unused:
+        left = _named("which the network does without", unused)
+        log.warning("left out %d tensors of '%s', %s", len(unused), path, left)
+
+
+def unused_keys(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Keys of a well-known weights file that the network knows of and does without.
+
+    A network names their beginnings in its attribute `unused_weights`: those of a part that only the training
+    of its source used, as FCN's auxiliary head. Networks without that attribute do without nothing.
+    """
+    beginnings = getattr(network, "unused_weights", ())
+    if not isinstance(beginnings, tuple):
+        return []
+    own = network.state_dict()
+    return [key for key in state if key not in own and key.startswith(beginnings)]
 
 
 def are_reshaped(path: Path | str) -> bool:

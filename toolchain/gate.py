@@ -8,7 +8,7 @@ from toolchain.jobs import ExportOptions
 from toolchain.parity import Arrays
 from toolchain.quantize import ACTIVATIONS
 from toolchain.source import Source
-from toolchain.spec import ModelSpec
+from toolchain.spec import ModelSpec, shape_text
 from toolchain.task_metric import points_lost
 
 # Precisions that lose so little that a failed gate is a fault, not a choice.
@@ -53,4 +53,15 @@ def way_out(source: Source, options: ExportOptions, precision: str) -> str:
         return (
             "the file rounds otherwise than the graph that its layers were chosen on: try another --max-drop"
         )
+    if precision in ACTIVATIONS and options.calibration is None:
+        return f"it was judged on synthetic inputs; on real ones: {_with_real_inputs(source.spec, options)}"
     return "this network needs more bits: choose another precision"
+
+
+def _with_real_inputs(spec: ModelSpec, options: ExportOptions) -> str:
+    """The command that calibrates and judges on real inputs, and what they are."""
+    command = f"{options.command} --calibration".lstrip()
+    if spec.preprocess is not None:
+        return f"`{command} FOLDER`, a folder of pictures"
+    wanted = ", ".join(f"'{tensor.name}' (N x {shape_text(tensor.shape[1:])})" for tensor in spec.inputs)
+    return f"`{command} FILE.npz`, with samples in the network's own range: {wanted}"

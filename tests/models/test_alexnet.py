@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
 
 from toolchain.models.alexnet import AlexNet
+from toolchain.models.weights_file import load_weights
 
 # Of torchvision.models.alexnet.
 SHAPES = {
@@ -56,3 +59,16 @@ def test_it_computes_the_published_layers() -> None:
         x = functional.linear(x, state[f"classifier.{index}.weight"], state[f"classifier.{index}.bias"])
         x = x if index == 6 else x.relu()
     torch.testing.assert_close(network(image), x)
+
+
+def test_torchvisions_file_loads(tmp_path: Path) -> None:
+    """Every tensor of the file is one number of its own, which takes no room."""
+    shapes = {f"{name}.weight": shape for name, shape in SHAPES.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in SHAPES.items()}
+    state = {name: torch.tensor(float(index)).expand(shapes[name]) for index, name in enumerate(shapes)}
+    torch.save(state, tmp_path / "alexnet-owt.pth")
+    with torch.device("meta"):
+        network = AlexNet(classes=1000, size=224)
+    network = network.to_empty(device="cpu")
+    load_weights(network, tmp_path / "alexnet-owt.pth")
+    assert all(bool((tensor == state[name]).all()) for name, tensor in network.state_dict().items())

@@ -12,10 +12,10 @@ from torch import nn
 
 from toolchain.errors import ParityError
 from toolchain.export import ExportOptions, export_source
-from toolchain.gate import allowed_drop
+from toolchain.gate import allowed_drop, way_out
 from toolchain.head import with_head
 from toolchain.source import Source
-from toolchain.spec import CLASSIFICATION, SEGMENTATION, ModelSpec, TensorSpec
+from toolchain.spec import CLASSIFICATION, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
 
 SIZE = 16
 SPEC = ModelSpec(
@@ -88,3 +88,19 @@ def test_drop_is_of_the_metric_where_there_are_labels(
         for found in ([0, 0, 0, 0], [0, 0, 0, 1])
     )
     assert allowed_drop(TOP1, asked, precision, expected, actual) == wanted
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "hint"),
+    [
+        (None, "FILE.npz`, with samples in the network's own range: 'image' (N x 3x16x16)"),
+        (Preprocess(), "FOLDER`, a folder of pictures"),
+    ],
+)
+def test_way_out_of_a_file_that_was_judged_on_synthetic_inputs(
+    preprocess: Preprocess | None, hint: str, tmp_path: Path
+) -> None:
+    source = replace(ties(), spec=replace(SPEC, preprocess=preprocess))
+    given = ExportOptions(["tflite"], ["int8"], tmp_path, None, command="toolchain export ties -p int8")
+    assert f"`toolchain export ties -p int8 --calibration {hint}" in way_out(source, given, "int8")
+    assert "needs more bits" in way_out(source, given, "w8")

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from toolchain.source import Source
     from toolchain.training.classification import ClassificationData
 
-# Shared weights are nearly right when the fine-tuning starts.
-TUNING_RATE = 0.1
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -27,7 +24,8 @@ class Tuning:
 
     Attributes:
         epochs: 0 for no training.
-        learning_rate: peak; None for a tenth of the recipe's.
+        learning_rate: peak; None for the recipe's own: a centroid moves by the mean over its weights, which
+            is the smaller the more of them there are.
         seed: of order and augmentation.
     """
 
@@ -56,7 +54,7 @@ def compress_pack(
         int, typer.Option(min=0, help="Passes over the training pictures to fine-tune the shared weights.")
     ] = 0,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Peak of the fine-tuning; default a tenth of the recipe's.")
+        float | None, typer.Option(min=0, help="Peak of the fine-tuning; default the recipe's own.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the fine-tuning.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, nothing else.")] = False,
@@ -141,10 +139,7 @@ def _fine_tune(
 
     assert source.module is not None
     settings = settings_for(source.spec.name)
-    rate = tuning.learning_rate
-    if rate is None:
-        rate = TUNING_RATE * settings.optimizer.learning_rate
-    settings = settings.with_values(epochs=tuning.epochs, learning_rate=rate)
+    settings = settings.with_values(epochs=tuning.epochs, learning_rate=tuning.learning_rate)
     with TemporaryDirectory() as folder:
         fit_classifier(
             source.module,

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 MOST_ROWS = 12
 
 
+ExemptCoupled = Annotated[
+    bool,
+    typer.Option(
+        "--exempt-coupled",
+        help="Spare layers of which no single kernel could be removed, as the branches of sums.",
+    ),
+]
+
+
 class Kind(StrEnum):
     """The term."""
 
@@ -85,6 +94,7 @@ def compress_train(
     exempt: Annotated[
         list[str] | None, typer.Option(help="Convolution that keeps all kernels, as 'stem.*'; repeatable.")
     ] = None,
+    exempt_coupled: ExemptCoupled = False,
     biases: Annotated[
         bool,
         typer.Option(
@@ -148,6 +158,7 @@ def compress_train(
         data=data,
         output=output or Path("runs") / "sparse" / model,
         sparsity=settings,
+        exempt_coupled=exempt_coupled,
         recipe=recipe,
         size=size,
         values=values,

@@ -22,7 +22,7 @@ from toolchain.cli.output import (
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolchain.apps import Delivery
+    from toolchain.apps.delivery import Delivery
     from toolchain.export import Exported
     from toolchain.spec import Parity
 
@@ -122,6 +122,7 @@ def export(
         )
         exported = export_source(source, options)
         delivered = delivery.deliver(exported.artifacts) if delivery is not None else []
+        clip = delivery.deliver_clip() if delivery is not None else None
     if as_json:
         rows = [artifact.report() for artifact in exported.artifacts]
         for row, path in zip(rows, delivered, strict=False):
@@ -131,6 +132,8 @@ def export(
         _show(exported)
         for path in delivered:
             say(f"for the {app} app: {path}")
+        if clip is not None:
+            say(f"for the benchmark of the {app} app: {clip}")
     exported.require_all()
     if delivery is not None and not as_json:
         say(f"next: {delivery.next_step}")
@@ -146,7 +149,7 @@ def _delivery(
                 "--app-folder is for --app, which is not given", "add --app android or --app ios"
             )
         return None
-    from toolchain.apps import Delivery
+    from toolchain.apps.delivery import Delivery
 
     return Delivery(app, folder, formats, precisions)
 

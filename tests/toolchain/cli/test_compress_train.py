@@ -116,7 +116,7 @@ def test_nan_is_one_error_that_names_the_strength(
 def test_a_face_parser_keeps_its_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--size", "32", "--epochs", "2", "--batch-size", "4", "--precision", "32", "--workers", "0")
     model = "mobile-hourglass-light"
-    options = ("--recipe", "quick", "--threshold", "0.05", "--may-lose", "100")
+    options = ("--recipe", "quick", "--threshold", "0.05", "--may-lose", "100", "--exempt-coupled")
     assert train("drawn:8", tmp_path, *more, *options, model=model) == 0
     shown = capsys.readouterr()
     assert "no kernel is taken from head" in shown.err
@@ -129,8 +129,22 @@ def test_a_face_parser_keeps_its_head(tmp_path: Path, capsys: pytest.CaptureFixt
     load_weights(network, tmp_path / f"{model}.safetensors")
     zeroed = zeroed_kernels(network)
     assert not zeroed["head"].any()
-    left = sum(int((~mask).sum()) for name, mask in zeroed.items() if name != "head")
+    # The branches of the trunk's sum are spared: a kernel that is zero there could not be removed alone.
+    exempt = card["sparsity"]["settings"]["exempt"]
+    assert set(exempt) == {"stem.0", *(name for name in zeroed if name.endswith("body.2"))}
+    assert f"exempt are {len(exempt)} of {len(zeroed) - 1} layers, stem.0, " in shown.err
+    assert not any(zeroed[name].any() for name in exempt)
+    left = sum(int((~mask).sum()) for name, mask in zeroed.items() if name not in ("head", *exempt))
     assert left == card["sparsity"]["filters_left"]
+
+
+def test_all_layers_take_part_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--size", "32", "--epochs", "1", "--batch-size", "4", "--precision", "32", "--workers", "0")
+    options = ("--recipe", "quick", "--may-lose", "100", "--json")
+    assert train("drawn:8", tmp_path, *more, *options, model="mobile-hourglass-light") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["sparsity"]["settings"]["exempt"] == []
+    assert {"stem.0", "body.up.body.2"} <= set(card["sparsity"]["layers"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.compress.distill.losses import soft_label_loss
+from toolchain.compress.distill.classifier import taught_loss
 from toolchain.compress.distill.teacher import Teacher
 from toolchain.compress.experiment.recipe import Experiment
 from toolchain.compress.experiment.task import Fitted, Predict, Report
@@ -22,7 +22,7 @@ from toolchain.models.zoo import zoo
 from toolchain.spec import ModelSpec
 from toolchain.training.checkpoints import LAST
 from toolchain.training.classification import error_of, fit_classifier, new_classifier
-from toolchain.training.classification_module import Loss, as_inputs
+from toolchain.training.classification_module import as_inputs
 from toolchain.training.classification_settings import parse_classifier_settings
 from toolchain.training.datasets.classification import ClassificationData, Split, open_classification
 
@@ -91,7 +91,7 @@ class ClassificationTask:
             resume=(folder / LAST).is_file(),
             report=report,
             spec=self.spec,
-            loss=taught_loss(teacher) if teacher is not None else None,
+            loss=taught_loss(teacher, self.spec) if teacher is not None else None,
             calibrate=False,
         )
         return Fitted(network.eval(), result.validation_error, result.best_epoch - 1)
@@ -136,21 +136,6 @@ class ClassificationTask:
     def _drawn(self, count: int) -> Split:
         order = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(0))
         return self.data.train.take(order[:count])
-
-
-def taught_loss(teacher: Teacher) -> Loss:
-    """Cross entropy and the teacher's soft labels, each with its share."""
-    network = teacher.network.eval()
-
-    def loss(images: Tensor, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            answers = network(images).float()
-        truth = functional.cross_entropy(logits, targets)
-        soft = soft_label_loss(logits, answers, teacher.temperature)
-        total = (1 - teacher.share) * truth + teacher.share * soft
-        return {"loss": total, "cross_entropy": truth, "distillation": soft}
-
-    return loss
 
 
 def check_data(experiment: Experiment, data: ClassificationData, text: str) -> None:

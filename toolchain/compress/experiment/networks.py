@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from toolchain.compress.experiment.task import ExperimentTask
+from toolchain.compress.reshaped_weights import write_reshaped
 from toolchain.models.layers import kaiming_init
 from toolchain.models.reshape import fit_to_state
 from toolchain.models.weights_file import read_state
-from toolchain.training.checkpoints import write_atomically
-
-# What says in a weights file that its tensors are smaller than those of the network in the zoo.
-RESHAPED = {"reshaped": "true"}
 
 
 def write_kept(path: Path, network: nn.Module, task: ExperimentTask, about: Mapping[str, Any]) -> None:
@@ -33,19 +28,12 @@ def write_kept(path: Path, network: nn.Module, task: ExperimentTask, about: Mapp
     spec = task.spec_of(network)
     card = {
         "model": spec.name,
-        "labels": list(spec.labels),
-        "palette": [list(colour) for colour in spec.palette],
         "data": task.description,
         "terms": task.terms,
         **about,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
-    state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
-    content = save(state, metadata={"terms": task.terms, **RESHAPED})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(content))
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    write_reshaped(path.parent, path.stem, network, spec, card)
 
 
 def load_kept(network: nn.Module, path: Path) -> nn.Module:

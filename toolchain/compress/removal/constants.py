@@ -275,13 +275,20 @@ def _mask_of(target: Any, name: str, value: Any, given: Any, masks: Any) -> Any:
         found = torch.zeros(value.shape, dtype=torch.bool)
         for mask in _tensors(masks):
             found = found | mask
-        return found
+        return _without_zeros(given, masks, found) if name == "mul" else found
     # Weights and the like must be known; then the first argument alone carries the mask.
     alone = depending[0] and not any(depending[1:])
     rule = _RULES.get(name)
     if rule is None or (not alone and name not in SEVERAL):
         return _like(value, True)
     return rule(target, given, masks, value)
+
+
+def _without_zeros(given: Any, masks: Any, found: Tensor) -> Tensor:
+    """A product with a factor that is always 0 is 0, whatever the other factor depends on."""
+    for factor, mask in zip(_tensors(given), _tensors(masks), strict=True):
+        found = found & ~((factor == 0) & ~mask)
+    return found
 
 
 def _moved(target: Any, given: Any, masks: Any, value: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from toolchain.compress.removal.remove import Removal
-from toolchain.compress.specialise.card import write_reshaped
+from toolchain.compress.reshaped_weights import write_reshaped
 from toolchain.errors import UsageError
 from toolchain.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
 from toolchain.training.card import calibration, calibration_on, spread
@@ -63,7 +63,6 @@ def write_removal(
     }
     if data is not None:
         made["calibration"] = measured_ranges(data, removal.network, spec)
-    folder.mkdir(parents=True, exist_ok=True)
     write_reshaped(folder, spec.name, removal.network, spec, made)
     return made
 

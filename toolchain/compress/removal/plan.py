@@ -101,6 +101,21 @@ def plan_removal(
     return plan
 
 
+def obstacles(
+    network: nn.Module, units: Iterable[Unit], constants: Mapping[str, InputConstants]
+) -> dict[Unit, str]:
+    """Why units cannot go, each looked at alone; those that can are not there.
+
+    Args:
+        network: as for `plan_removal`.
+        units: with a zeroed filter each.
+        constants: what the network's layers are fed.
+    """
+    planner = _Planner(network, constants)
+    reasons = {unit: planner.obstacle(unit) for unit in units}
+    return {unit: reason for unit, reason in reasons.items() if reason}
+
+
 def _is_zeroed(slot: Slot, zeroed: Mapping[str, Tensor]) -> bool:
     return slot.side != IN and slot.module in zeroed and bool(zeroed[slot.module][slot.index])
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from toolchain.compress.sparsity.callback import KernelSparsity
+from toolchain.compress.sparsity.exemption import with_coupled_exempt
 from toolchain.compress.sparsity.history import EpochRecord, History, lower_is_better, verdict
 from toolchain.compress.sparsity.settings import SparsitySettings
 from toolchain.errors import UsageError
@@ -33,6 +34,8 @@ class SparseOptions:
         data: "mnist:FOLDER" or "images:PATH" for classifiers, as "celebamask:PATH" for face parsers.
         output: folder for history, checkpoints, log, weights and card.
         sparsity: of the method.
+        exempt_coupled: exempt layers as well of which no single kernel could be removed, see
+            `with_coupled_exempt`.
         recipe: name or .toml file, None for the network's own.
         size: side of the pictures in pixels, None for that of network or recipe.
         values: `epochs`, `batch_size`, `learning_rate` and `precision` instead of the recipe's.
@@ -54,6 +57,7 @@ class SparseOptions:
     data: str
     output: Path
     sparsity: SparsitySettings
+    exempt_coupled: bool = False
     recipe: str | None = None
     size: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
@@ -110,17 +114,29 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
             "give KernelSparsity (toolchain.compress.sparsity.callback) to your own Trainer",
         )
     history = options.output / HISTORY
-    method = KernelSparsity(options.sparsity, history, keep=options.keep, report=options.report)
     if not options.resume and History(history).numbers():
         raise UsageError(
             f"'{history}' holds the history of a training already",
             "go on with it with --resume, or give another -o folder",
         )
     train = _train_classifier if entry.spec.task == CLASSIFICATION else _train_parser
-    return train(options, entry, method)
+    return train(options, entry)
 
 
-def _train_classifier(options: SparseOptions, entry: ModelEntry, method: KernelSparsity) -> SparseResult:
+def _with_exempt(options: SparseOptions, network: nn.Module, entry: ModelEntry) -> SparseOptions:
+    """With the coupled layers of the network that is going to be trained, where they are to be exempt."""
+    if not options.exempt_coupled:
+        return options
+    settings = with_coupled_exempt(options.sparsity, network, entry.spec.inputs, options.report)
+    return replace(options, sparsity=settings)
+
+
+def _method(options: SparseOptions) -> KernelSparsity:
+    history = options.output / HISTORY
+    return KernelSparsity(options.sparsity, history, keep=options.keep, report=options.report)
+
+
+def _train_classifier(options: SparseOptions, entry: ModelEntry) -> SparseResult:
     from toolchain.training.classification import (
         error_of,
         fit_classifier,
@@ -135,13 +151,14 @@ def _train_classifier(options: SparseOptions, entry: ModelEntry, method: KernelS
     network, spec = new_classifier(entry, data.labels, options.seed)
     if options.weights is not None:
         load_weights(network, options.weights)
+    options = _with_exempt(options, network, entry)
     settings = read_classifier_settings(options.recipe) if options.recipe else settings_for(options.model)
     result = fit_classifier(
         network,
         data,
         settings.with_values(**options.values),
         options.output,
-        [method],
+        [_method(options)],
         options.seed,
         options.resume,
         options.report,
@@ -167,13 +184,17 @@ def _train_classifier(options: SparseOptions, entry: ModelEntry, method: KernelS
     return _write(options, network, card, record, chosen)
 
 
-def _train_parser(options: SparseOptions, entry: ModelEntry, method: KernelSparsity) -> SparseResult | None:
+def _train_parser(options: SparseOptions, entry: ModelEntry) -> SparseResult | None:
     from toolchain.training.datasets import open_pairs, validation_pairs
     from toolchain.training.datasets.pairs import Skipped
     from toolchain.training.fit import TrainOptions, train_face_parsing
     from toolchain.training.recipe import read_recipe
 
     recipe = read_recipe(options.recipe or "best").with_values(size=options.size, **options.values)
+    network = entry.build()
+    if options.weights is not None:
+        load_weights(network, options.weights)
+    options = _with_exempt(options, network, entry)
     card = train_face_parsing(
         TrainOptions(
             data=options.data,
@@ -189,7 +210,7 @@ def _train_parser(options: SparseOptions, entry: ModelEntry, method: KernelSpars
             progress=options.progress,
             report=options.report,
             command=options.command,
-            callbacks=(method,),
+            callbacks=(_method(options),),
         )
     )
     if card is None:

@@ -11,11 +11,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from toolchain.compress.distill.teacher import Teacher, check_teacher
-from toolchain.compress.specialise.card import combined_terms, write_reshaped
+from toolchain.compress.reshaped_weights import write_reshaped
 from toolchain.compress.specialise.checkpoints import LatestCheckpoints
 from toolchain.compress.specialise.parsing import ReducedParsing
 from toolchain.compress.specialise.reduction import ClassReduction, ReducedPairs
 from toolchain.compress.specialise.scores import reduced_figures
+from toolchain.compress.specialise.terms import combined_terms
 from toolchain.errors import UsageError
 from toolchain.models.faces import LABELS
 from toolchain.models.weights_file import load_weights

@@ -31,6 +31,8 @@ class Job:
         limit: training batches an epoch, None for all.
         checkpoint_seconds: between two checkpoints within an epoch.
         sparsity: settings of the sparsity term, None for no term. Kernels that are zero stay zero either way.
+        exempt_coupled: exempt from the method layers as well of which no single kernel could be removed, see
+            `with_coupled_exempt`.
         trainer: further keyword arguments of Lightning's Trainer.
         progress: show a progress bar.
         report: takes lines about the progress.
@@ -53,6 +55,7 @@ class Job:
     limit: int | None = None
     checkpoint_seconds: float = 300.0
     sparsity: SparsitySettings | None = None
+    exempt_coupled: bool = False
     trainer: dict[str, Any] = field(default_factory=dict)
     progress: bool = False
     report: Report | None = None

@@ -11,10 +11,11 @@ import torch
 
 from toolchain.compress.distill.segmenter import taught_segmentation_loss
 from toolchain.compress.distill.teacher import Teacher, check_teacher
-from toolchain.compress.specialise.card import combined_terms, write_reshaped
+from toolchain.compress.reshaped_weights import write_reshaped
 from toolchain.compress.specialise.fit import Network
 from toolchain.compress.specialise.job import Job
 from toolchain.compress.specialise.reduction import ClassReduction
+from toolchain.compress.specialise.terms import combined_terms
 from toolchain.errors import UsageError
 from toolchain.models.weights_file import load_weights
 from toolchain.training.checkpoints import LAST

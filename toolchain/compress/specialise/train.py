@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -9,13 +10,15 @@ from torch import nn
 
 from toolchain.compress.distill.classifier import taught_loss
 from toolchain.compress.distill.teacher import Teacher, check_teacher
+from toolchain.compress.reshaped_weights import write_reshaped
 from toolchain.compress.sparsity.callback import KernelSparsity
+from toolchain.compress.sparsity.exemption import with_coupled_exempt
 from toolchain.compress.sparsity.masks import zeroed_kernels
 from toolchain.compress.sparsity.settings import SparsitySettings
-from toolchain.compress.specialise.card import combined_terms, write_reshaped
 from toolchain.compress.specialise.fit import Network, fit_parser, is_face_parser
 from toolchain.compress.specialise.job import HISTORY, Job
 from toolchain.compress.specialise.segmenter import train_segmenter
+from toolchain.compress.specialise.terms import combined_terms
 from toolchain.errors import UnsupportedError
 from toolchain.models.weights_file import load_weights
 from toolchain.spec import CLASSIFICATION, SEGMENTATION
@@ -55,6 +58,7 @@ def train_network(
         UnsupportedError: the task cannot be trained here.
         UsageError, ToolchainError: as the task's training says.
     """
+    job = _with_exempt(student, job)
     notes = (notes or {}) | _sparsity_notes(job) | _teacher_notes(teacher)
     if is_face_parser(student.spec):
         return _train_parser(student, job, teacher, whole, notes)
@@ -158,6 +162,14 @@ def _train_classifier(
         }
         card["figures"] = card["figures"] | errors | {"epoch": settings.epochs}
     return write_reshaped(job.output, spec.name, network, spec, card)
+
+
+def _with_exempt(student: Network, job: Job) -> Job:
+    """With the coupled layers of the network that is going to be trained, where they are to be exempt."""
+    if job.sparsity is None or not job.exempt_coupled:
+        return job
+    settings = with_coupled_exempt(job.sparsity, student.module, student.spec.inputs, job.report)
+    return replace(job, sparsity=settings)
 
 
 def _method(network: nn.Module, job: Job, figure: str) -> list[lightning.Callback]:

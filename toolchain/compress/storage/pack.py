@@ -26,12 +26,11 @@ from toolchain.compress.storage.packed_file import METADATA, Header, TensorEntry
 from toolchain.compress.storage.tensor import DTYPES, RAW, SHARED, code_raw, code_shared
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.models.reshape import fit_to_state
-from toolchain.models.weights_file import read_state
+from toolchain.models.weights_file import RESHAPED, read_state, unused_keys
 
 CONV, LINEAR = "conv", "linear"
 LAYERS = (CONV, LINEAR)
 MOST_BITS = 8
-RESHAPED = "reshaped"
 Bits = Mapping[str, int]
 
 
@@ -241,7 +240,9 @@ def require_fit(packed: PackedWeights, network: nn.Module, where: str) -> None:
     if packed.metadata.get(RESHAPED) == "true":
         network = deepcopy(network)
         fit_to_state(network, packed.state)
-    for problem in _misfits(packed.state, network.state_dict()):
+    unused = unused_keys(network, packed.state)
+    state = {name: tensor for name, tensor in packed.state.items() if name not in unused}
+    for problem in _misfits(state, network.state_dict()):
         raise UnsupportedError(
             f"'{where}' holds the weights of another network: {problem}", "give the network that was packed"
         )

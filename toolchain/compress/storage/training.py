@@ -1,8 +1,10 @@
 """Fine-tuning of shared weights: the centroids move, the assignment stays.
 
 Source: Deep Compression (arXiv:1510.00149), section 3.3: the gradient of a centroid is the sum of the
-gradients of its weights. Here it is divided by their number, so that a centroid moves as far as its weights
-would on average, and the learning rate of the training before it still fits.
+gradients of its weights. Here it is divided by their number: a step is then the one of plain gradient
+descent, projected onto weights that are shared, and is stable with every learning rate with which that one
+is. Smaller rates than that of the training before leave the centroids nearly where they are, because the
+gradients of single weights cancel out in the mean; larger ones may be worth a trial.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import lightning
@@ -89,6 +90,15 @@ def shared(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in network.named_parameters() if layer_bits(name, value, BITS)}
 
 
+@torch.no_grad()
+def held_out(module: Training) -> float:
+    """Mean loss of batches that no training here sees."""
+    module.network.eval()
+    loss = sum(module.loss(number).item() for number in range(5000, 5020)) / 20
+    module.network.train()
+    return loss
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_weights_stay_shared_and_zeros_stay_zero(tmp_path: Path, optimizer: str) -> None:
     network = pruned_network()
@@ -132,6 +142,30 @@ def test_a_step_of_sgd_moves_a_centroid_by_the_mean_gradient(tmp_path: Path) -> 
         members = clusters.codes == entry
         wanted = value if value == 0 else value - 0.05 * gradient[members].double().mean()
         assert float(weight.detach()[members][0]) == pytest.approx(float(wanted), rel=1e-5, abs=1e-7)
+
+
+def test_tuned_centroids_win_back_what_sharing_lost(tmp_path: Path) -> None:
+    """Nothing but the centroids is trained, with the learning rate of the training before."""
+    wanted = {"conv": 2, "linear": 2}
+    network = pruned_network()
+    module = Training("sgd", network)
+    optimizer = module.configure_optimizers()
+    for number in range(1000, 1150):
+        optimizer.zero_grad()
+        module.loss(number).backward()
+        optimizer.step()
+    whole = held_out(module)
+    plain = copy.deepcopy(module)
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(layer_bits(name, weight, wanted) > 0)
+    with torch.no_grad():
+        for name, weight in plain.network.named_parameters():
+            if layer_bits(name, weight, wanted):
+                weight.copy_(share(weight, 2).weights())
+    fit(tmp_path, module, SharedWeights(wanted), 15)
+    lost, left = held_out(plain) - whole, held_out(module) - whole
+    assert lost > 0.005
+    assert left < 0.7 * lost
 
 
 def test_a_resumed_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:

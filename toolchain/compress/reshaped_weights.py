@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
+from toolchain.models.weights_file import RESHAPED
 from toolchain.spec import ModelSpec
 from toolchain.training.checkpoints import write_atomically
 
@@ -23,7 +24,7 @@ def write_reshaped(
     the card has "labels" and "palette" of the contract.
 
     Args:
-        folder: where to.
+        folder: where to; made if it is not there.
         name: of the files.
         network: any widths.
         spec: contract of the network.
@@ -33,14 +34,10 @@ def write_reshaped(
         The whole card.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    content = save(state, metadata={"terms": str(card.get("terms", "")), "reshaped": "true"})
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save(state, metadata={"terms": str(card.get("terms", "")), RESHAPED: "true"})
     write_atomically(folder / f"{name}.safetensors", lambda file: file.write(content))
     whole = {**card, "labels": list(spec.labels), "palette": [list(color) for color in spec.palette]}
     text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / f"{name}.json", lambda file: file.write(text.encode()))
     return whole
-
-
-def combined_terms(*terms: str) -> str:
-    """What may be done with weights that come from several sources: the terms of all, each said once."""
-    return "; ".join(dict.fromkeys(text for text in terms if text))
