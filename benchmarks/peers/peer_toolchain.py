@@ -2,10 +2,12 @@
 
 From the module: torch.export and torch.onnx to an ONNX file (`export`), that file read, cleaned, lowered and
 written (`convert`). `toolchain export` runs and compares every file besides, which no other tool does; that
-is not in these times.
+is not in these times. Core ML files get a tensor, as those of the other converters do, not a picture.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from peer_job import Clock, Job, main
 
@@ -41,7 +43,8 @@ def convert(job: Job, clock: Clock) -> None:
             with clock("quantize"):
                 options = QuantizeOptions(calibration=job.calibration)
                 graph = quantized_graph(source, graph, job.precision, options)
-        target.write(graph, WriteOptions(job.precision), job.output, source.spec)
+        spec = replace(source.spec, preprocess=None) if target.name == "coreml" else source.spec
+        target.write(graph, WriteOptions(job.precision), job.output, spec)
     written.unlink()
 
 

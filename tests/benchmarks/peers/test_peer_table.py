@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def test_a_file_of_other_weights_does_not(lenet: Path, tmp_path: Path) -> None:
 class Inputs:
     def __init__(self, *shapes: tuple[int, ...]) -> None:
         self.inputs = tuple(TensorSpec(f"x{index}", shape) for index, shape in enumerate(shapes))
+
+
+def test_our_core_ml_file_of_a_network_for_pictures_is_compared(tmp_path: Path) -> None:
+    """It takes a tensor, as the files of the other converters do."""
+    given = write_given("mobile-hourglass", tmp_path, None, 1, 1)
+    output = tmp_path / "mobile-hourglass-fp32.mlpackage"
+    job = {"name": "mobile-hourglass", "precision": "fp32", "onnx": "none.onnx", "output": str(output)}
+    job |= {"weights": str(given.weights), "calibration": str(given.calibration)}
+    (tmp_path / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    script = Path(peer_table.__file__).parent / "peers" / "peer_toolchain.py"
+    words = [sys.executable, str(script), str(tmp_path / "job.json"), str(tmp_path / "result.json")]
+    subprocess.run(words, check=True, timeout=300)
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["error"] is None
+    assert parity(output, given.measured)["sqnr_db"] > 100
 
 
 def test_inputs_are_matched_by_shape_in_either_layout() -> None:
