@@ -32,7 +32,7 @@ final class FramePipeline {
         self.choice = choice
         self.network = loaded
         self.effect = effect
-        self.lipstick = try effect == .lipstick ? Lipstick(labels: contract.labels) : nil
+        self.lipstick = try effect == .lipstick ? Lipstick(labels: contract.labels, color: EffectColors.lipstick()) : nil
         self.engine = try FaceEngine(preprocessing: contract.preprocessing, faces: faces) {
             return FaceParser(contract, loaded)
         }

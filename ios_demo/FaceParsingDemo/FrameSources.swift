@@ -13,9 +13,12 @@ protocol FrameSource {
 }
 
 /// A clip of the bundle, decoded before anything is measured; begins again at its end.
+///
+/// It is the first video in the folder, or else all pictures there in the order of their names.
 final class ClipFrames: FrameSource {
     static let folder: String = "Clips"
-    static let suffixes: [String] = ["mp4", "mov", "m4v"]
+    static let videoSuffixes: [String] = ["mp4", "mov", "m4v"]
+    static let pictureSuffixes: [String] = ["jpg", "jpeg", "png"]
 
     let title: String
     private let pictures: [Picture]
@@ -26,14 +29,26 @@ final class ClipFrames: FrameSource {
         guard let root = Bundle.main.url(forResource: folder, withExtension: nil) else { return nil }
         let found: [URL] =
             (try? FileManager.default.contentsOfDirectory(at: root, includingPropertiesForKeys: nil)) ?? []
-        let clips: [URL] = found.filter { suffixes.contains($0.pathExtension.lowercased()) }
-            .sorted { $0.lastPathComponent < $1.lastPathComponent }
-        guard let clip = clips.first else { return nil }
-        return try ClipFrames(clip, limit: limit)
+        let files: [URL] = found.sorted { $0.lastPathComponent < $1.lastPathComponent }
+        if let video = files.first(where: { videoSuffixes.contains($0.pathExtension.lowercased()) }) {
+            return try ClipFrames(video, decoded(video, limit))
+        }
+        let pictures: [URL] = files.filter { pictureSuffixes.contains($0.pathExtension.lowercased()) }
+        guard let first = pictures.first else { return nil }
+        return try ClipFrames(first, pictures.prefix(limit).map { try PixelBuffers.picture(at: $0) })
     }
 
-    private init(_ url: URL, limit: Int) throws {
-        title = "bundled clip \(url.lastPathComponent)"
+    private init(_ first: URL, _ pictures: [Picture]) throws {
+        let name: String = first.lastPathComponent
+        guard let size = pictures.first else { throw Refusal("'\(name)' cannot be decoded") }
+        guard pictures.allSatisfy({ $0.width == size.width && $0.height == size.height }) else {
+            throw Refusal("the pictures of the bundled clip are not all of the size of '\(name)'")
+        }
+        title = "bundled clip \(name)"
+        self.pictures = pictures
+    }
+
+    private static func decoded(_ url: URL, _ limit: Int) throws -> [Picture] {
         let asset = AVURLAsset(url: url)
         guard let track = asset.tracks(withMediaType: .video).first else {
             throw Refusal("'\(url.lastPathComponent)' has no video")
@@ -51,8 +66,7 @@ final class ClipFrames: FrameSource {
             }
         }
         reader.cancelReading()
-        guard !found.isEmpty else { throw Refusal("'\(url.lastPathComponent)' cannot be decoded") }
-        pictures = found
+        return found
     }
 
     func frame(_ number: Int) throws -> Picture {

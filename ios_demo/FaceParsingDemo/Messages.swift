@@ -12,6 +12,10 @@ enum Messages {
             + "and build the app again."
     }
 
+    static func noColor(_ name: String) -> String {
+        return "There is no colour '\(name)' in the asset catalog of this app. Put it back, and build the app again."
+    }
+
     static func noSidecar(_ file: String) -> String {
         return "'\(file)' has no sidecar. Keep the .json that `toolchain export` writes beside the model file."
     }

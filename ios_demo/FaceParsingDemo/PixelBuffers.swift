@@ -3,6 +3,7 @@ import CoreGraphics
 import CoreVideo
 import FaceParsing
 import Foundation
+import ImageIO
 
 /// Pictures to and from what the system draws and captures; vImage reorders the channels.
 enum PixelBuffers {
@@ -29,6 +30,35 @@ enum PixelBuffers {
             return vImageConvert_BGRA8888toRGB888(&source, &target, vImage_Flags(kvImageNoFlags))
         }
         guard status == kvImageNoError else { throw Refusal("a frame cannot be read (vImage \(status))") }
+        return Picture(width: width, height: height, pixels: pixels)
+    }
+
+    /// The pixels of a picture file, as they are stored.
+    static func picture(at url: URL) throws -> Picture {
+        let name: String = url.lastPathComponent
+        guard let source = CGImageSourceCreateWithURL(url as CFURL, nil),
+            let image = CGImageSourceCreateImageAtIndex(source, 0, nil),
+            let space = CGColorSpace(name: CGColorSpace.sRGB)
+        else { throw Refusal("'\(name)' cannot be decoded") }
+        let width: Int = image.width
+        let height: Int = image.height
+        var drawn = [UInt8](repeating: 0, count: width * height * 4)
+        let isDrawn: Bool = drawn.withUnsafeMutableBytes { (bytes: UnsafeMutableRawBufferPointer) -> Bool in
+            guard
+                let context = CGContext(
+                    data: bytes.baseAddress, width: width, height: height, bitsPerComponent: 8,
+                    bytesPerRow: width * 4, space: space, bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)
+            else { return false }
+            context.draw(image, in: CGRect(x: 0, y: 0, width: width, height: height))
+            return true
+        }
+        guard isDrawn else { throw Refusal("'\(name)' cannot be decoded") }
+        var pixels = [UInt8](repeating: 0, count: width * height * 3)
+        for pixel in 0..<(width * height) {
+            for channel in 0..<3 {
+                pixels[3 * pixel + channel] = drawn[4 * pixel + channel]
+            }
+        }
         return Picture(width: width, height: height, pixels: pixels)
     }
 

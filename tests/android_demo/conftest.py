@@ -1,15 +1,17 @@
-"""The tools that check the Android app here (Kotlin's compiler, Java, aapt2) and what they make of it.
+"""The tools that check the Android app here: Kotlin's compiler, Java, aapt2, an aarch64 Python.
 
-What is compiled lies in a cache under the hash of its sources and of the compiler, so that a second run, or a
-second worker, does not compile the same again.
+What is compiled or fetched lies in a cache under the hash of what it is made of, so that a second run, or a
+second worker, does not make the same again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,7 +31,17 @@ PACKAGES = {
     "javac": "openjdk-17-jdk-headless",
     "npm": "npm",
     "aapt2": "aapt",
+    "qemu-aarch64-static": "qemu-user-static",
+    "apt-get": "apt, on a Debian system",
 }
+# Of Debian, for aarch64: Python and the libraries that it and the interpreter load.
+AARCH64_PYTHON = "python3.11"
+AARCH64_PACKAGES = (
+    "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libgcc-s1", "libstdc++6",
+    "zlib1g", "libexpat1", "libffi8", "libssl3", "libbz2-1.0", "liblzma5",
+)  # fmt: skip
+# The interpreter of the app's own version is added to it.
+AARCH64_NUMPY = "numpy==1.26.4"
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +177,55 @@ def stubs(run: Callable[..., str], resources: Path) -> Path:
     """Classes of what the app calls in the framework and in libraries, and the app's own R."""
     sources = [*(HERE / "stubs").rglob("*.java"), *(resources / "java").rglob("*.java")]
     return made("stubs", sources, lambda folder: run("javac", "-d", folder, *sources) and None)
+
+
+@pytest.fixture(scope="session")
+def aarch64(run: Callable[..., str], android: Path) -> tuple[str | Path, ...]:
+    """The beginning of a command that runs an aarch64 Python with numpy and the app's version of LiteRT."""
+    catalog = (android / "gradle/libs.versions.toml").read_text(encoding="utf-8")
+    version = re.search(r'^litert = "([\d.]+)"', catalog, re.MULTILINE)
+    assert version
+    litert = f"ai-edge-litert=={version[1]}"
+
+    def fetch(folder: Path) -> None:
+        state = folder / "apt"
+        for name in ("lists", "cache", "files"):
+            (state / name).mkdir(parents=True)
+        (state / "status").touch()
+        settings = state / "apt.conf"
+        settings.write_text(apt_settings(state), encoding="utf-8")
+        run("apt-get", "-c", settings, "-qq", "update")
+        run("env", "-C", state / "files", "apt-get", "-c", settings, "-qq", "download", *AARCH64_PACKAGES)
+        for package in sorted((state / "files").glob("*.deb")):
+            run("dpkg-deb", "-x", package, folder / "root")
+        shutil.rmtree(state)
+        # A wheel of another architecture is unpacked, which is all that it needs.
+        run(
+            sys.executable, "-m", "pip", "install", "-q", "--target", folder / "site", "--only-binary=:all:",
+            "--platform", "manylinux_2_17_aarch64", "--platform", "manylinux2014_aarch64",
+            "--implementation", "cp", "--python-version", AARCH64_PYTHON.removeprefix("python"),
+            AARCH64_NUMPY, litert,
+        )  # fmt: skip
+
+    place = made("aarch64", [], fetch, litert, AARCH64_NUMPY, *AARCH64_PACKAGES)
+    python = place / "root/usr/bin" / AARCH64_PYTHON
+    return ("qemu-aarch64-static", "-L", place / "root", "-E", f"PYTHONPATH={place / 'site'}", python)
+
+
+def apt_settings(state: Path) -> str:
+    """Settings of apt for aarch64, with its state in a folder: this computer's own stays as it is."""
+    return "\n".join(
+        (
+            'APT::Architecture "arm64";',
+            'APT::Architectures { "arm64"; };',
+            'APT::Sandbox::User "root";',
+            f'Dir::State "{state}";',
+            f'Dir::State::lists "{state / "lists"}";',
+            f'Dir::State::status "{state / "status"}";',
+            f'Dir::Cache "{state / "cache"}";',
+            "",
+        )
+    )
 
 
 def for_aapt2(manifest: str) -> str:

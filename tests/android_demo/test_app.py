@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from toolchain.apps import APPS
-from toolchain.spec import TensorSpec
+from toolchain.apps.delivery import APPS
+from toolchain.face.effects import BROW_COLOR, LIPSTICK_COLOR
+from toolchain.models.zoo import zoo
+from toolchain.spec import ModelSpec, TensorSpec
 
 ANDROID_NAME = "{http://schemas.android.com/apk/res/android}name"
 
@@ -24,6 +26,17 @@ def main(android) -> Path:
 @pytest.fixture(scope="module")
 def sources(main) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in main.rglob("*.kt")}
+
+
+@pytest.fixture(scope="module")
+def core_sources(android) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in (android / "core/src/main").rglob("*.kt")}
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    """The contract of the network that the README exports."""
+    return zoo().get("mobile-hourglass").spec
 
 
 def test_the_app_compiles_against_what_it_calls(main, core, stubs, kotlinc):
@@ -107,6 +120,30 @@ def test_no_size_mean_or_colour_is_in_the_sources(sources):
     assert not re.search(r"#[0-9a-fA-F]{6}|Color\.", "\n".join(map(code_of, sources.values())))
 
 
+def test_neither_a_network_nor_a_colour_is_in_the_core(core_sources, spec):
+    """The core's own numbers are those of the engine; none is of a network, and none is a colour."""
+    sizes = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if size > 16}
+    steps = spec.preprocess
+    contract = {*steps.mean, *steps.std, steps.margin, abs(steps.shift)}
+    colors = {color for color in (*spec.palette, LIPSTICK_COLOR, BROW_COLOR) if not set(color) <= {0, 255}}
+    for name, text in core_sources.items():
+        # As many as the network has pixels on a side.
+        code = code_of(text).replace("const val BYTE_VALUES = 256", "")
+        code = re.sub(r'"[^"]*"', '""', code)
+        numbers = [float(found) for found in re.findall(r"(?<![\w.$])(\d+(?:\.\d+)?)(?![\w.]*\w)", code)]
+        assert not set(numbers) & (sizes | contract), name
+        assert not colors & {tuple(numbers[at : at + 3]) for at in range(len(numbers))}, name
+        assert not re.search(r"0x[0-9a-fA-F]{6}|#[0-9a-fA-F]{6}|intArrayOf\(\d+, *\d+, *\d+\)", code), name
+
+
+def test_the_colour_of_lipstick_is_a_resource_and_by_default_the_engines(main):
+    colors = {
+        element.get("name"): element.text
+        for element in ElementTree.parse(main / "res/values/colors.xml").getroot()
+    }
+    assert colors["lipstick"] == "#{:02x}{:02x}{:02x}".format(*LIPSTICK_COLOR)
+
+
 def test_no_class_or_path_is_in_the_sources(sources, main):
     """Texts in code are keys of reports, names of states and element types; no class, no path."""
     artifact_words = {"background", "skin", "nose", "lip", "mouth", "eye", "brow", "hair", "hourglass"}
@@ -141,6 +178,12 @@ def test_the_build_files_name_what_the_catalog_has(android):
     litert = re.search(r'^litert = "([\d.]+)"', catalog, re.MULTILINE)
     assert litert
     assert f"LiteRT {litert[1]} " in (android / "app/src/main/res/values/config.xml").read_text()
+
+
+def test_the_compiler_here_is_of_the_version_that_gradle_takes(android):
+    package = json.loads((Path(__file__).parent / "package.json").read_text(encoding="utf-8"))
+    catalog = (android / "gradle/libs.versions.toml").read_text(encoding="utf-8")
+    assert f'kotlin = "{package["dependencies"]["kotlin-compiler"]}"' in catalog
 
 
 def test_readme_has_at_most_five_steps(android):

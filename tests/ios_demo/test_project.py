@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from toolchain.apps import APPS
+from toolchain.apps.delivery import APPS
 
 TOKEN = re.compile(r'\s+|//[^\n]*|/\*.*?\*/|"(?:[^"\\]|\\.)*"|[A-Za-z0-9_./]+|[{}()=;,]', re.DOTALL)
 # Keys of an object that name other objects.

@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 from toolchain.benchmarks.harness.results import Entry, MeasuredFile, Results
+from toolchain.face.effects import BROW_COLOR, LIPSTICK_COLOR
 from toolchain.spec import Artifact, Parity
 
 APPLE_ONLY = {
-    "Accelerate", "AVFoundation", "Combine", "CoreGraphics", "CoreML", "CoreVideo", "CryptoKit", "Metal",
-    "SwiftUI", "UIKit", "Vision",
+    "Accelerate", "AVFoundation", "Combine", "CoreGraphics", "CoreML", "CoreVideo", "CryptoKit", "ImageIO",
+    "Metal", "SwiftUI", "UIKit", "Vision",
 }  # fmt: skip
 # Class names by which the engine itself knows parts of a face (toolchain.face.parse, .tracking and .effects).
 KNOWN_PARTS = {"nose", "upper lip", "inner mouth", "lower lip", "skin"}
@@ -58,8 +59,9 @@ def test_every_file_of_the_app_imports_what_it_uses(swift_files) -> None:
         r"\bVN[A-Z]\w+": "Vision",
         r"\bAV[A-Z]\w+": "AVFoundation",
         r"\bvImage\w+": "Accelerate",
-        r"\bUIDevice\b": "UIKit",
+        r"\bUIDevice\b|\bUIColor\b": "UIKit",
         r"\bSHA256\b": "CryptoKit",
+        r"\bCGImageSource": "ImageIO",
         r": View\b|: App\b": "SwiftUI",
         r"\bObservableObject\b": "Combine|SwiftUI",
         r"\bCVPixelBuffer\w*": "CoreVideo|AVFoundation|CoreML",
@@ -85,7 +87,8 @@ def test_no_size_mean_colour_class_or_path_is_written_into_the_sources(swift_fil
     sizes = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if size > 16}
     moments = {*spec.preprocess.mean, *spec.preprocess.std}
     region = {spec.preprocess.margin, spec.preprocess.shift}
-    colors = {tuple(color) for color in spec.palette if not set(color) <= PLAIN_NUMBERS}
+    effects = (LIPSTICK_COLOR, BROW_COLOR)
+    colors = {tuple(color) for color in (*spec.palette, *effects) if not set(color) <= PLAIN_NUMBERS}
     for file in swift_files:
         if "Tests" in file.path.parts or file.path.name == "Package.swift":
             continue
@@ -95,9 +98,20 @@ def test_no_size_mean_colour_class_or_path_is_written_into_the_sources(swift_fil
         numbers = [float(int(text, 0) if text.startswith("0x") else float(text)) for text in literals]
         assert not set(numbers) & (sizes | moments | region), file.path.name
         assert not colors & {tuple(numbers[at : at + 3]) for at in range(len(numbers))}, file.path.name
+        assert not re.search(r"Color\(red: *[\d.]", file.source.decode()), file.path.name
         assert not (set(_strings(file)) & set(spec.labels)) - KNOWN_PARTS, file.path.name
         for text in _strings(file):
             assert not re.match(r"~?/\w|file:|[A-Z]:\\", text), f"{file.path.name}: {text!r} is a path"
+
+
+def test_the_colour_of_lipstick_is_the_catalogs_and_by_default_the_engines(app, swift_files) -> None:
+    (source,) = (file for file in swift_files if file.path.name == "EffectColors.swift")
+    (name,) = re.findall(r'named\("(\w+)"\)', source.source.decode())
+    catalog = app / f"FaceParsingDemo/Assets.xcassets/{name}.colorset/Contents.json"
+    (entry,) = json.loads(catalog.read_text())["colors"]
+    assert entry["color"]["color-space"] == "srgb"
+    parts = entry["color"]["components"]
+    assert tuple(int(parts[key], 0) for key in ("red", "green", "blue")) == LIPSTICK_COLOR
 
 
 def _keys(core, name: str) -> set[str]:

@@ -109,11 +109,8 @@ def lipstick_cases() -> list[dict[str, Any]]:
             "strength": strength,
         }  # fmt: skip
         made.append(case("coverage", _lip_coverage, f"coverage {name}", shape=list(shape), **place))
-        made.append(
-            case(
-                "lipstick", lipstick, f"lipstick {name}", picture=smooth_picture(*shape), color=None, **place
-            )
-        )
+        place["color"] = LIPSTICK_COLOR
+        made.append(case("lipstick", lipstick, f"lipstick {name}", picture=smooth_picture(*shape), **place))
     bold = {"color": [90, 30, 160], "strength": 1.0, "labels": LIPS, "probabilities": shares(lips)}
     matrix = crop_matrix(Square(4.0, 3.0, 24.0), 24).tolist()
     made.append(
@@ -206,15 +203,15 @@ def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def lipstick(
     picture: np.ndarray, probabilities: np.ndarray, matrix: list[list[float]], labels: list[str],
-    color: list[int] | None, strength: float,
+    color: list[int], strength: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Lips in another colour; without a colour the effect's own."""
+    """Lips in another colour."""
     missing = [name for name in (UPPER_LIP, LOWER_LIP, INNER_MOUTH) if name not in labels]
     if missing:
         return refusal(missing[0])
     weight = lip_coverage(probabilities, matrix, labels, strength, list(picture.shape[:2]))[..., None].astype(
         float
     )
-    painted = recolored(picture, _rgb(color) if color else LIPSTICK_COLOR, LIP_SHIFT)
+    painted = recolored(picture, _rgb(color), LIP_SHIFT)
     mixed = (picture * (FULL - weight) + painted * weight) / FULL
     return {"picture": np.floor(mixed + 0.5).astype(np.uint8), "tolerance": TOLERANCE}

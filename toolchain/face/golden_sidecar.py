@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolchain.face.golden_cases import case, refusal
 from toolchain.face.parse import Contract, contract_of
+from toolchain.models.zoo import zoo
 from toolchain.spec import (
     CLASSIFICATION,
     SEGMENTATION,
     SIDECAR_VERSION,
     Artifact,
+    ModelSpec,
     Parity,
     Preprocess,
     TensorSpec,
@@ -30,7 +33,8 @@ Change = Callable[[dict[str, Any]], Any]
 
 def sidecar_cases() -> list[dict[str, Any]]:
     """All cases of sidecar.json."""
-    made = [_case(name, json.dumps(artifact.sidecar())) for name, artifact in _good().items()]
+    good = {**_good(), **exported()}
+    made = [_case(name, json.dumps(artifact.sidecar())) for name, artifact in good.items()]
     later = {**_artifact().sidecar(), "later": {"than": "this version of the app"}}
     made.append(_case("a key that nobody knows yet is no obstacle", json.dumps(later)))
     for name, (change, words) in _bad().items():
@@ -127,6 +131,56 @@ def _good() -> dict[str, Artifact]:
             labels=("Hintergrund", "Haut", "Äuglein", "nose", "\u53e3")
         ),
     }
+
+
+def exported() -> dict[str, Artifact]:
+    """What the apps get by `toolchain export mobile-hourglass --app`, but for figures, hash and versions."""
+    spec: ModelSpec = zoo().get("mobile-hourglass").spec
+    image, previous = spec.inputs
+    (logits,) = spec.outputs
+    pixels = replace(_channels_last(image), dtype="uint8", image="RGB")
+    versions = {"python": "3.11.7", "mobile-toolchain": "0.1.0", "torch": "2.13.0+cpu", "coremltools": "9.0"}
+    ways: dict[str, dict[str, Any]] = {
+        "ios": {
+            "format": "coreml",
+            "precision": "fp16",
+            "inputs": (pixels, previous),
+            "outputs": (logits,),
+            "parity": Parity(66.48868594805839, 0.021945476531982422, 0.9999847412109375, 4),
+            "ops": {"conv": 45, "relu6": 29, "add": 20, "upsample_nearest_neighbor": 5, "max_pool": 4},
+            "bytes": 573_119,
+            "sha256": "6f973236caa842a865cb440d3c892091b897dda53154d851fcb32c397a535720",
+        },
+        "android": {
+            "format": "tflite",
+            "precision": "fp32",
+            "inputs": (_channels_last(image), _channels_last(previous)),
+            "outputs": (_channels_last(logits),),
+            "parity": Parity(132.68077994389387, 1.1444091796875e-05, 1.0, 4),
+            "ops": {"CONV_2D": 32, "ADD": 20, "DEPTHWISE_CONV_2D": 13, "RESIZE_NEAREST_NEIGHBOR": 5},
+            "bytes": 988_336,
+            "sha256": "694115082b345c7a08b968afb0d5baf5c829418ff702ba7a9d148e62996b13de",
+        },
+    }
+    return {
+        f"{spec.name} as exported for the {app} app": Artifact(
+            path=Path(spec.name),
+            name=spec.name,
+            task=spec.task,
+            preprocess=spec.preprocess,
+            labels=spec.labels,
+            palette=spec.palette,
+            versions=versions,
+            command=f"toolchain export {spec.name} --app {app}",
+            **said,
+        )
+        for app, said in ways.items()
+    }
+
+
+def _channels_last(tensor: TensorSpec) -> TensorSpec:
+    batch, channels, height, width = tensor.shape
+    return replace(tensor, shape=(batch, height, width, channels), layout="NHWC")
 
 
 def _bad() -> dict[str, tuple[Change, tuple[str, ...]]]:

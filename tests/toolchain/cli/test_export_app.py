@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from toolchain.apps.delivery import APPS
 from toolchain.cli import run
+from toolchain.face.golden_sidecar import sidecar_cases
 from toolchain.face.parse import check_runtime, contract_of
 from toolchain.runtimes import load
 from toolchain.spec import load_sidecar
@@ -62,8 +64,35 @@ def test_the_app_gets_files_that_run(network: str, capsys, app: str, options: li
         with load(path) as runtime:
             check_runtime(runtime, sidecar)
         assert load_sidecar(Path("build") / name).sha256 == sidecar.sha256
+    clip = Path(f"{app}_demo") / APPS.get(app).clip
+    assert f"for the benchmark of the {app} app: {clip}" in said
+    assert any(clip.glob("*.jpg"))
     assert said.splitlines()[-1].startswith(f"next: open '{app}_demo")
     assert not Path(f"{'ios' if app == 'android' else 'android'}_demo", MODELS[app]).exists()
+
+
+# Of an export, what differs from one to the next.
+FIGURES = {"parity", "ops", "bytes", "sha256", "versions", "command"}
+
+
+@pytest.mark.parametrize(
+    ("app", "file"),
+    [("android", "mobile-hourglass-fp32.tflite"), ("ios", "mobile-hourglass-fp16.mlpackage")],
+)
+def test_the_golden_sidecar_of_an_app_is_that_of_an_export(network: str, app: str, file: str) -> None:
+    precision = Path(file).stem.rpartition("-")[2]
+    assert run(["export", "mobile-hourglass", "--app", app, "-p", precision]) == 0
+    path = Path(f"{app}_demo") / MODELS[app] / f"{file}.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    (golden,) = (
+        json.loads(case["input"]["text"])
+        for case in sidecar_cases()
+        if case["name"] == f"mobile-hourglass as exported for the {app} app"
+    )
+    assert golden.keys() == written.keys()
+    assert golden["parity"].keys() == written["parity"].keys()
+    for key in golden.keys() - FIGURES:
+        assert golden[key] == written[key], key
 
 
 def test_another_checkout_and_json(network: str, tmp_path: Path, capsys) -> None:

@@ -32,8 +32,7 @@ def face_of(given: dict) -> Face:
 
 
 def painted(given: dict) -> np.ndarray:
-    color = given["color"] and tuple(given["color"])
-    return lipstick(given["picture"], face_of(given), color, given["strength"])
+    return lipstick(given["picture"], face_of(given), tuple(given["color"]), given["strength"])
 
 
 def covered(given: dict) -> np.ndarray:

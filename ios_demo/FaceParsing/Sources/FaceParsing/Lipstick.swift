@@ -2,8 +2,6 @@ import Foundation
 
 /// Colours the lips and keeps their shading; teeth and tongue are left as they are.
 public struct Lipstick {
-    /// The effect's own colour.
-    public static let color = Color(red: 176, green: 24, blue: 56)
     public static let strength: Double = 0.7
     static let low: Double = 0.3
     static let high: Double = 0.8
@@ -23,14 +21,14 @@ public struct Lipstick {
 
     /// - Parameters:
     ///   - labels: of the sidecar.
-    ///   - color: nil for the effect's own.
+    ///   - color: of the paint.
     ///   - strength: largest opacity, 0-1.
-    public init(labels: [String], color: Color? = nil, strength: Double = Lipstick.strength) throws {
+    public init(labels: [String], color: Color, strength: Double = Lipstick.strength) throws {
         try Overlay.checkShare(strength, "strength")
         upper = try Lipstick.index(FaceParts.upperLip, labels)
         lower = try Lipstick.index(FaceParts.lowerLip, labels)
         inner = try Lipstick.index(FaceParts.innerMouth, labels)
-        tones = Tones(color ?? Lipstick.color, shift: Lipstick.shift)
+        tones = Tones(color, shift: Lipstick.shift)
         self.strength = strength
     }
 

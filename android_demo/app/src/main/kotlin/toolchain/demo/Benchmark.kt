@@ -41,7 +41,7 @@ class Benchmark(private val context: Context, private val device: DeviceState) {
         return LiteRtNetwork.load(context, artefact, wanted).use { network ->
             FaceFinder().use { finder ->
                 val times = TimeLog(runs)
-                val processor = FrameProcessor(artefact.contract, network, frames.detector ?: finder, effect, times)
+                val processor = FrameProcessor(context, artefact.contract, network, frames.detector ?: finder, effect, times)
                 val loadMs = (System.nanoTime() - began) / NANOSECONDS
                 device.residentMb()?.let { memory["loaded"] = it }
                 val course = course(frames, processor, times)

@@ -28,7 +28,8 @@ interface Frames {
 /** The pictures in the clip folder of the assets, in the order of their names. */
 class ClipFrames(private val context: Context) : Frames {
     private val folder = context.getString(R.string.clip_folder)
-    private val names = context.assets.list(folder).orEmpty().sorted()
+    private val suffix = context.getString(R.string.clip_suffix)
+    private val names = context.assets.list(folder).orEmpty().filter { it.endsWith(suffix) }.sorted()
     private var colors = IntArray(0)
     override val source: String = context.getString(R.string.source_clip)
     override val count: Int = names.size

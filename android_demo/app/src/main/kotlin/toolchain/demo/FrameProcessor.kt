@@ -1,5 +1,6 @@
 package toolchain.demo
 
+import android.content.Context
 import toolchain.face.Contract
 import toolchain.face.Detector
 import toolchain.face.FaceEngine
@@ -12,7 +13,7 @@ import toolchain.face.Stage
 import toolchain.face.Stages
 import toolchain.face.TimeLog
 
-/** What is drawn over a face. */
+/** What is drawn over a face; the colour of lipstick is in colors.xml. */
 enum class Effect(val label: Int, val key: String) {
     COLORS(R.string.effect_colors, "mask"),
     LIPSTICK(R.string.effect_lipstick, "lipstick"),
@@ -24,11 +25,17 @@ enum class Effect(val label: Int, val key: String) {
  * @param times gets the times of every frame.
  * @throws toolchain.face.Refusal the network has no classes for the effect.
  */
-class FrameProcessor(contract: Contract, network: Network, detector: Detector, effect: Effect, private val times: TimeLog) {
+class FrameProcessor(
+    context: Context, contract: Contract, network: Network, detector: Detector, effect: Effect, private val times: TimeLog,
+) {
     private val stages = Stages()
     private val engine = FaceEngine(contract.preprocessing, detector, stages) { FaceParser(contract, network, stages) }
     private val overlay = if (effect == Effect.COLORS) Overlay(contract.palette, Overlay.ALPHA) else null
-    private val lipstick = if (effect == Effect.LIPSTICK) Lipstick(contract.labels, contract.size) else null
+    private val lipstick = if (effect == Effect.LIPSTICK) {
+        Lipstick(contract.labels, contract.size, rgb(context.getColor(R.color.lipstick)))
+    } else {
+        null
+    }
 
     /** Whether the detector ran for the last frame. */
     val detected: Boolean get() = engine.detected
@@ -59,5 +66,10 @@ class FrameProcessor(contract: Contract, network: Network, detector: Detector, e
         hasFace = faces.isNotEmpty()
         stages.add(Stage.TOTAL, System.nanoTime() - began)
         times.add(stages, began)
+    }
+
+    private companion object {
+        /** Red, green and blue of an ARGB colour. */
+        fun rgb(color: Int): IntArray = IntArray(3) { (color shr (16 - 8 * it)) and 0xff }
     }
 }

@@ -21,7 +21,7 @@ class LiveNetwork(
     val network: LiteRtNetwork = LiteRtNetwork.load(context, artefact, wanted)
     private val finder = FaceFinder()
     private val processor = try {
-        FrameProcessor(artefact.contract, network, finder, effect, times)
+        FrameProcessor(context, artefact.contract, network, finder, effect, times)
     } catch (error: Refusal) {
         close()
         throw error

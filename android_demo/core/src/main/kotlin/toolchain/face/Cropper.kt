@@ -40,16 +40,14 @@ class Cropper(private val size: Int, private val resize: String) {
             toBlocks.set(block.toDouble(), 0.0, left + middle, 0.0, block.toDouble(), top + middle)
             toBlocks.setJoined(matrix, toBlocks)
             inverse.setInverse(toBlocks)
-            fromBlocks(out)
+            sample(wide, high, out) { blocks[it] }
         } else {
-            fromPixels(picture, out)
+            sample(picture.width, picture.height, out) { (picture.pixels[it].toInt() and 0xff).toFloat() }
         }
     }
 
-    private fun fromPixels(picture: Picture, out: Picture) {
-        val rows = picture.height
-        val columns = picture.width
-        val pixels = picture.pixels
+    /** Bilinear, of a source of [columns] by [rows] pixels; [value] is that of one channel at its place. */
+    private inline fun sample(columns: Int, rows: Int, out: Picture, value: (Int) -> Float) {
         var to = 0
         for (row in 0 until size) for (column in 0 until size) {
             val x = inverse.x(column.toDouble(), row.toDouble())
@@ -67,35 +65,9 @@ class Cropper(private val size: Int, private val resize: String) {
                 if (px < 0 || py < 0 || px >= columns || py >= rows) continue
                 val weight = (if (corner and 1 == 1) right else 1 - right) * (if (corner > 1) lower else 1 - lower)
                 val at = (py * columns + px) * 3
-                red += weight * (pixels[at].toInt() and 0xff)
-                green += weight * (pixels[at + 1].toInt() and 0xff)
-                blue += weight * (pixels[at + 2].toInt() and 0xff)
-            }
-            to = put(out.pixels, to, red, green, blue)
-        }
-    }
-
-    private fun fromBlocks(out: Picture) {
-        var to = 0
-        for (row in 0 until size) for (column in 0 until size) {
-            val x = inverse.x(column.toDouble(), row.toDouble())
-            val y = inverse.y(column.toDouble(), row.toDouble())
-            val x0 = floor(x).toInt()
-            val y0 = floor(y).toInt()
-            val right = (x - x0).toFloat()
-            val lower = (y - y0).toFloat()
-            var red = 0f
-            var green = 0f
-            var blue = 0f
-            for (corner in 0..3) {
-                val px = x0 + (corner and 1)
-                val py = y0 + (corner shr 1)
-                if (px < 0 || py < 0 || px >= wide || py >= high) continue
-                val weight = (if (corner and 1 == 1) right else 1 - right) * (if (corner > 1) lower else 1 - lower)
-                val at = (py * wide + px) * 3
-                red += weight * blocks[at]
-                green += weight * blocks[at + 1]
-                blue += weight * blocks[at + 2]
+                red += weight * value(at)
+                green += weight * value(at + 1)
+                blue += weight * value(at + 2)
             }
             to = put(out.pixels, to, red, green, blue)
         }

@@ -13,15 +13,15 @@ import kotlin.math.sqrt
  *
  * @param labels class names.
  * @param size side of the crop.
- * @param color RGB, 0-255; the effect's own without one.
+ * @param color RGB, 0-255.
  * @param strength largest opacity, 0-1.
  * @throws Refusal the network has no lips.
  */
-class Lipstick(labels: List<String>, private val size: Int, color: IntArray? = null, private val strength: Double = STRENGTH) {
+class Lipstick(labels: List<String>, private val size: Int, color: IntArray, private val strength: Double = STRENGTH) {
     private val upper = required(labels, UPPER_LIP)
     private val lower = required(labels, LOWER_LIP)
     private val inner = required(labels, INNER_MOUTH)
-    private val table = tones(color ?: COLOR, LIGHTNESS_SHIFT)
+    private val table = tones(color, LIGHTNESS_SHIFT)
     private val sum = FloatArray(size * size)
     private val rows = FloatArray(size * size)
     private val soft = FloatArray(size * size)
@@ -160,11 +160,10 @@ class Lipstick(labels: List<String>, private val size: Int, color: IntArray? = n
     companion object {
         const val STRENGTH = 0.7
 
-        // The effect's own classes, colour and softness, as in toolchain/face/effects.py and coverage.py.
+        // The effect's own classes and softness, as in toolchain/face/effects.py and coverage.py.
         private const val UPPER_LIP = "upper lip"
         private const val LOWER_LIP = "lower lip"
         private const val INNER_MOUTH = "inner mouth"
-        private val COLOR = intArrayOf(176, 24, 56)
         private const val LIGHTNESS_SHIFT = 0.6
         private const val FEATHER = 1.3
         private const val LOW = 0.3

@@ -7,7 +7,7 @@ import kotlin.math.exp
 private const val FLOAT = "float32"
 private const val UNSIGNED = "uint8"
 private const val PROBABILITIES = "probabilities"
-private const val BYTE_VALUES = 256
+internal const val BYTE_VALUES = 256
 
 /** How many bytes a tensor has. */
 fun bytesOf(tensor: Tensor): Int = tensor.shape.fold(1, Int::times) * (if (tensor.dtype == FLOAT) 4 else 1)

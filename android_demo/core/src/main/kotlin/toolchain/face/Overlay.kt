@@ -20,8 +20,8 @@ internal fun dividedByFull(value: Int): Int {
  * @param hidden labels that are not drawn.
  */
 class Overlay(palette: List<IntArray>, alpha: Double, hidden: Set<Int> = setOf(BACKGROUND)) {
-    private val colors = IntArray(256 * 3)
-    private val drawn = BooleanArray(256)
+    private val colors = IntArray(BYTE_VALUES * 3)
+    private val drawn = BooleanArray(BYTE_VALUES)
     private val share: Int
 
     init {

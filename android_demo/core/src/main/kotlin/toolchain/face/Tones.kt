@@ -15,7 +15,7 @@ import kotlin.math.pow
 fun tones(color: IntArray, shift: Double): ByteArray {
     val own = lab(DoubleArray(3) { color[it] / 255.0 })
     val step = (shift * (own[0] - MIDDLE_LIGHTNESS)).coerceIn(-LARGEST_SHIFT, LARGEST_SHIFT)
-    val table = ByteArray(256 * 3)
+    val table = ByteArray(BYTE_VALUES * 3)
     for (level in 0..255) {
         val grey = lab(DoubleArray(3) { level / 255.0 })[0]
         val lightness = grey + step * 4 * (grey / 100) * (1 - grey / 100)

@@ -308,7 +308,8 @@ private fun recolored(given: Golden): Any {
 }
 
 private fun painter(given: Golden): Lipstick {
-    val color = if (given.has("color")) given.color("color") else null
+    // Where lips are does not depend on their colour.
+    val color = if (given.has("color")) given.color("color") else IntArray(3)
     return Lipstick(given.texts("labels"), given.array("probabilities").shape[1], color, given.number("strength"))
 }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.apps import APPS, Delivery
+from toolchain.apps.clip import FRAMES
+from toolchain.apps.delivery import APPS, Delivery
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
 from toolchain.models.mobilenetv2 import IMAGENET_PREPROCESS
 from toolchain.publish import staging
@@ -77,6 +78,34 @@ def test_files_and_sidecars_arrive_whole(checkout: Path, app: str, file: str, fo
         [file, f"{file}.json", other.name, f"{other.name}.json"]
     )
     assert replace(load_sidecar(path), path=first.path) == load_sidecar(first.path)
+
+
+@pytest.mark.parametrize("app", ["android", "ios"])
+def test_the_clip_arrives_where_the_app_looks(checkout: Path, app: str) -> None:
+    folder = Delivery(app, checkout / f"{app}_demo").deliver_clip()
+    assert folder == checkout / f"{app}_demo" / APPS.get(app).clip
+    assert len(list(folder.glob("*.jpg"))) == FRAMES
+    (terms,) = folder.glob("*.txt")
+    assert "public domain" in " ".join(terms.read_text(encoding="utf-8").split())
+
+
+def test_a_clip_of_the_users_own_stays_the_only_one(checkout: Path) -> None:
+    delivery = Delivery("ios", checkout / "ios_demo")
+    own = checkout / "ios_demo" / APPS.get("ios").clip / "mine.mov"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"video")
+    assert delivery.deliver_clip() is None
+    assert [path.name for path in own.parent.iterdir()] == ["mine.mov"]
+
+
+def test_a_file_in_the_way_of_the_clip_is_kept(checkout: Path) -> None:
+    way = checkout / "android_demo" / APPS.get("android").clip
+    way.parent.mkdir(parents=True)
+    way.write_bytes(b"mine")
+    with pytest.raises(UsageError) as refused:
+        Delivery("android", checkout / "android_demo").deliver_clip()
+    assert "--app-folder" in refused.value.hint
+    assert way.read_bytes() == b"mine"
 
 
 def test_files_of_the_same_name_are_replaced_and_others_stay(checkout: Path) -> None:

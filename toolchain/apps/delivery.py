@@ -6,10 +6,12 @@ An app lists its models folder: every file there with its sidecar is a choice on
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from toolchain.apps.clip import write_clip
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
 from toolchain.face.parse import FACE_LABEL, contract_of
 from toolchain.publish import sha256_of, staging
@@ -26,6 +28,7 @@ class App:
         folder: of its checkout, where the command is usually run.
         part: folder inside that every checkout of this app has, and no other.
         models: folder inside where it looks for files.
+        clip: folder inside where it looks for the clip of its benchmark.
         format: the only one that it runs.
         precisions: what it offers to switch between.
         next_step: what the user does now; "{folder}" stands for the checkout.
@@ -35,6 +38,7 @@ class App:
     folder: Path
     part: Path
     models: Path
+    clip: Path
     format: str
     precisions: tuple[str, ...]
     next_step: str
@@ -48,6 +52,7 @@ APPS.add(
         Path("android_demo"),
         Path("app/src/main"),
         Path("app/src/main/assets/models"),
+        Path("app/src/main/assets/clip"),
         "tflite",
         ("fp32", "fp16", "int8"),
         "open '{folder}' in Android Studio and run 'app' on a phone",
@@ -60,6 +65,7 @@ APPS.add(
         Path("ios_demo"),
         Path("FaceParsingDemo"),
         Path("FaceParsingDemo/Models"),
+        Path("FaceParsingDemo/Clips"),
         "coreml",
         ("fp16", "fp32"),
         "open '{folder}/FaceParsingDemo.xcodeproj' in Xcode, choose your team and run on an iPhone",
@@ -137,17 +143,36 @@ class Delivery:
         for artifact in artifacts:
             contract_of(artifact)
         folder = self._checkout / self.app.models
-        try:
-            with staging(folder) as stage:
-                for artifact in artifacts:
-                    _copy(artifact, stage.path(artifact.path.name))
-                for artifact in artifacts:
-                    stage.publish(artifact.path.name, replace(artifact, path=folder / artifact.path.name))
-        except UsageError as error:
-            raise UsageError(
-                error.message, "make room there, or name another checkout with --app-folder"
-            ) from error
+        with _hint_at_checkout(), staging(folder) as stage:
+            for artifact in artifacts:
+                _copy(artifact, stage.path(artifact.path.name))
+            for artifact in artifacts:
+                stage.publish(artifact.path.name, replace(artifact, path=folder / artifact.path.name))
         return [folder / artifact.path.name for artifact in artifacts]
+
+    def deliver_clip(self) -> Path | None:
+        """Write the clip of the app's benchmark, unless the user has put one of their own there.
+
+        Returns:
+            The folder of its pictures; None where the user's own clip stays.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+            ToolchainError: the disk is full.
+        """
+        folder = self._checkout / self.app.clip
+        with _hint_at_checkout():
+            return folder if write_clip(folder) else None
+
+
+@contextmanager
+def _hint_at_checkout() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(
+            error.message, "make room there, or name another checkout with --app-folder"
+        ) from error
 
 
 def _checkout(app: App, folder: Path | None) -> Path:
