@@ -66,7 +66,7 @@ def demo(
         Path | None,
         typer.Option(help="YuNet .onnx or short-range BlazeFace .tflite; default: OpenCV's cascade."),
     ] = None,
-    faces: Annotated[int, typer.Option(min=1, help="Follow so many faces at most.")] = 1,
+    faces: Annotated[int, typer.Option(min=1, help="Follow so many faces at most.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object at the end.")] = False,
     web: Annotated[bool, typer.Option("--web", help="Serve a page for a browser instead.")] = False,
     host: Annotated[
@@ -183,7 +183,10 @@ def _show(made: dict[str, Any]) -> None:
         rows.append(("glass to glass", f"{glass['p50']:.2f}", f"{glass['p90']:.2f}"))
     if rows:
         show_table("", ("ms", "p50", "p90"), rows)
-    say(f"{made['with_face']:.1%} of the frames have a face, {made['faces']} at most")
+    if made["faces"]:
+        say(f"{made['with_face']:.1%} of the frames have a face, {made['faces']} at most")
+    else:
+        say("no face was found, nothing was painted")
     if made["steadiness"] is not None:
         say(f"{made['steadiness']:.2%} of the face pixels keep their label along the motion")
     if made["agreement"] is not None:

@@ -63,7 +63,7 @@ class DemoOptions:
     max_frames: int | None = None
     threads: int | None = None
     detector: Path | None = None
-    faces: int = 1
+    faces: int = 4
     second: Callable[[], Path] | None = None
     pictures: Path = Path()
     progress: Callable[[str], None] = field(default=lambda _stage: None)

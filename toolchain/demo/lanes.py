@@ -24,7 +24,7 @@ from toolchain.versions import version_of
 
 SHOWN = {"litert": "LiteRT"}
 # With several faces wanted, newcomers are looked for every so many frames.
-REDETECT = 15
+REDETECT = 30
 # Small networks gain little from more.
 MOST_THREADS = 4
 

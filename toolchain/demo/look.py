@@ -35,6 +35,8 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 LINE_STEP = 0.05
+# Left and right as X11 names them, which OpenCV's windows hand through on Linux; they move the line.
+ARROWS = {0xFF51: ",", 0xFF53: "."}
 ESCAPE = 27
 KEYS = "e effect  c colour  p precision  , . line  space pause  s save  m mirror  n next  h help  q quit"
 
@@ -114,10 +116,12 @@ class Controls:
 
     def press(self, key: int) -> None:
         """Take a key code, as from OpenCV; -1 and unknown keys do nothing."""
-        if key < 0:
+        # GTK puts NumLock and the like above 16 bits.
+        code = key & 0xFFFF
+        if key < 0 or (code > 0xFF and code not in ARROWS):
             return
-        name = chr(key & 0xFF).lower()
-        if name == "q" or key & 0xFF == ESCAPE:
+        name = ARROWS.get(code) or chr(code).lower()
+        if name == "q" or code == ESCAPE:
             self.quit = True
         elif name == "e":
             self._next_effect()

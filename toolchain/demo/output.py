@@ -22,6 +22,8 @@ from toolchain.runtimes.native_output import captured_stderr
 # Suffix -> codec that every build of OpenCV can write.
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 RATE = 30.0
+# Seconds between two pictures of a camera up to which the first one stays in the recording.
+LONGEST_GAP = 1.0
 
 
 class Output(Protocol):
@@ -75,6 +77,8 @@ def kept_if_complete(output: Output | None, keep_anyway: bool) -> Iterator[None]
 class ClipOutput:
     """A video file. What comes from a camera is written at a constant rate, by repeating pictures.
 
+    A pause, or the time in which the camera was away, is no part of it, but for LONGEST_GAP.
+
     Args:
         path: ends in a key of CODECS.
         source: gives the rate.
@@ -97,19 +101,22 @@ class ClipOutput:
         self._aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix.lower()}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        self._start = 0.0
+        self._start = self._last = 0.0
         self._written = 0
 
     def write(self, picture: np.ndarray) -> None:
         """See `Output`. Pictures of another size than the first are fitted into it."""
+        now = perf_counter()
         if self._writer is None:
             self._open(_even(picture).shape[1::-1])
-            self._start = perf_counter()
+            self._start = self._last = now
         assert self._writer is not None
+        self._start += max(0.0, now - self._last - LONGEST_GAP)
+        self._last = now
         frame = cv2.cvtColor(fitted(_even(picture), self._size), cv2.COLOR_RGB2BGR)
         due = self._written + 1
         if self._live:
-            due = max(1, round((perf_counter() - self._start) * self._rate) + 1)
+            due = max(1, round((now - self._start) * self._rate) + 1)
         while self._written < due:
             self._writer.write(frame)
             self._written += 1

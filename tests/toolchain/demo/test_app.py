@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import run
-from toolchain.demo import app
+from toolchain.demo import app, output, web_demo
 from toolchain.demo.app import DemoOptions, other_precision, run_demo
 from toolchain.demo.look import Look
 from toolchain.errors import ToolchainError, UnsupportedError, UsageError
@@ -168,6 +168,39 @@ def test_a_recording_is_kept_although_the_camera_went_away(stand_ins, tmp_path):
         run_demo(options(stand_ins, Recording((320, 240)), output=tmp_path / "out.mp4"))
     assert len(frames_of(tmp_path / "out.mp4")) >= 1
     assert leftovers(tmp_path) == []
+
+
+def test_a_pause_of_the_camera_does_not_fill_the_recording(tmp_path, monkeypatch):
+    times = iter([0.0, 0.5, 3600.0, 3600.5])
+    monkeypatch.setattr(output, "perf_counter", lambda: next(times))
+    made = output.ClipOutput(tmp_path / "out.avi", Recording((64, 48)))
+    for picture in Synthetic((64, 48), count=4).frames():
+        made.write(picture)
+    made.commit()
+    # Half a second, at most the longest gap, and half a second, of 30 frames each.
+    assert len(frames_of(tmp_path / "out.avi")) == 1 + 15 + 30 + 15
+
+
+def test_several_faces_are_followed_by_default(stand_ins, tmp_path):
+    face = drawn_face((320, 480), (160, 240), 200)
+    write_picture(tmp_path / "two.png", np.hstack([face, face]))
+    assert run_demo(options(stand_ins, str(tmp_path / "two.png")))["faces"] == 2
+    assert run_demo(options(stand_ins, str(tmp_path / "two.png"), faces=1))["faces"] == 1
+
+
+def test_that_there_was_no_face_is_said(stand_ins, tmp_path, capsys):
+    write_picture(tmp_path / "grey.png", np.full((120, 160, 3), 90, np.uint8))
+    words = ["demo", "--artifact", str(stand_ins / "stand-in-fp32.onnx"), "--no-window"]
+    assert run([*words, "--source", str(tmp_path / "grey.png")]) == 0
+    shown = capsys.readouterr()
+    assert "no face was found, nothing was painted" in shown.out + shown.err
+
+
+def test_the_page_is_served_to_this_computer_only_by_default(stand_ins, monkeypatch):
+    given = {}
+    monkeypatch.setattr(web_demo, "serve_demo", lambda files, **options: given.update(options, files=files))
+    assert run(["demo", "--web", "--artifact", str(stand_ins / "stand-in-fp32.onnx")]) == 0
+    assert (given["host"], given["port"], given["https"]) == ("127.0.0.1", 8000, False)
 
 
 def test_a_clip_that_cannot_be_written_whole_is_an_error(stand_ins, tmp_path, monkeypatch):

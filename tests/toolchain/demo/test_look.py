@@ -47,6 +47,20 @@ def test_the_line_stays_on_the_picture():
     assert pressed("..,").look.line == pytest.approx(0.55)
 
 
+def test_arrows_move_the_line_and_other_special_keys_do_nothing():
+    """Home, Insert and the like end in the codes of letters: 0xFF51, left, in that of Q."""
+    controls = Controls(Look())
+    controls.press(0xFF51)
+    assert controls.look.line == pytest.approx(0.45)
+    controls.press(0x100000 + 0xFF53)
+    assert controls.look.line == pytest.approx(0.5)
+    before = controls.look
+    for code in (0xFF50, 0xFF52, 0xFF54, 0xFF55, 0xFF56, 0xFF57, 0xFF63, 0xFFE1):
+        controls.press(code)
+    assert controls.look == before
+    assert (controls.quit, controls.paused, controls.save, controls.second) == (False,) * 4
+
+
 def test_the_other_keys():
     controls = pressed("pm sh")
     look = controls.look

@@ -58,3 +58,17 @@ def test_a_smaller_picture_is_written_on():
         canvas = shown.compose(drawn(np.zeros((height, width, 3), np.uint8)), figures, controls)
         assert canvas.shape == (height, width, 3)
         assert canvas.any()
+
+
+def test_status_names_rate_stages_network_and_steadiness():
+    figures = Figures()
+    for number in range(3):
+        figures.add_stages({"detection": 1.0, "inference": 17.25}, {}, 1)
+        figures.add_shown(number / 25, number / 25 - 0.05)
+    shown = Drawn(np.zeros((4, 4, 3), np.uint8), 2, {}, {}, 0.9876, None, (), None, 0.0)
+    lines = screen.status_lines(shown, figures, Controls(Look("brows")), ["a.tflite  int8  LiteRT 2.3"])
+    assert lines == [
+        "25.0 frames/s  glass to glass 50 ms  faces 2  steady 98.8%  brows",
+        "ms: detection 1.0  inference 17.2",
+        "a.tflite  int8  LiteRT 2.3",
+    ]
