@@ -1,5 +1,6 @@
 import AVFoundation
 import CoreVideo
+import Foundation
 
 /// Frames of the front camera, upright and mirrored. The newest frame wins: late ones are dropped.
 final class CameraSource: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate {
@@ -23,8 +24,13 @@ final class CameraSource: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate
                     problem(Messages.cameraRefused)
                     return
                 }
-                if !self.isReady {
-                    self.isReady = self.configure()
+                do {
+                    if !self.isReady {
+                        self.isReady = try self.configure()
+                    }
+                } catch {
+                    problem(error.localizedDescription)
+                    return
                 }
                 guard self.isReady else {
                     problem(Messages.noCamera)
@@ -44,7 +50,8 @@ final class CameraSource: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate
         }
     }
 
-    private func configure() -> Bool {
+    private func configure() throws -> Bool {
+        let preset = try AVCaptureSession.Preset(rawValue: AppSettings.text("CameraPreset"))
         guard let device = AVCaptureDevice.default(.builtInWideAngleCamera, for: .video, position: .front),
             let input = try? AVCaptureDeviceInput(device: device)
         else { return false }
@@ -54,8 +61,8 @@ final class CameraSource: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate
         output.setSampleBufferDelegate(self, queue: queue)
         session.beginConfiguration()
         defer { session.commitConfiguration() }
-        if session.canSetSessionPreset(.vga640x480) {
-            session.sessionPreset = .vga640x480
+        if session.canSetSessionPreset(preset) {
+            session.sessionPreset = preset
         }
         guard session.canAddInput(input), session.canAddOutput(output) else { return false }
         session.addInput(input)

@@ -18,7 +18,7 @@ final class CoreMLNetwork: Network {
     private let compiled: URL
 
     init(_ choice: ModelChoice, unit wanted: ComputeUnit) throws {
-        let place: URL = try MLModel.compileModel(at: choice.url)
+        let place: URL = try CoreMLNetwork.orRefuse(choice.id) { try MLModel.compileModel(at: choice.url) }
         let start: TimeInterval = ProcessInfo.processInfo.systemUptime
         var reason: String? = wanted.obstacle
         var loaded: MLModel? = nil
@@ -26,7 +26,7 @@ final class CoreMLNetwork: Network {
             do {
                 loaded = try CoreMLNetwork.load(place, wanted)
             } catch {
-                if wanted == .cpu { throw error }
+                if wanted == .cpu { throw Refusal(Messages.notLoaded(choice.id, error.localizedDescription)) }
                 reason = error.localizedDescription
             }
         }
@@ -35,7 +35,7 @@ final class CoreMLNetwork: Network {
             unit = wanted
             notice = nil
         } else {
-            model = try CoreMLNetwork.load(place, .cpu)
+            model = try CoreMLNetwork.orRefuse(choice.id) { try CoreMLNetwork.load(place, .cpu) }
             unit = .cpu
             notice = Messages.fellBack(wanted.rawValue, reason ?? "")
         }
@@ -54,6 +54,15 @@ final class CoreMLNetwork: Network {
         let configuration = MLModelConfiguration()
         configuration.computeUnits = unit.units
         return try MLModel(contentsOf: url, configuration: configuration)
+    }
+
+    /// Core ML's own words do not name the file.
+    private static func orRefuse<T>(_ file: String, _ work: () throws -> T) throws -> T {
+        do {
+            return try work()
+        } catch {
+            throw Refusal(Messages.notLoaded(file, error.localizedDescription))
+        }
     }
 
     private func checkTensors() throws {

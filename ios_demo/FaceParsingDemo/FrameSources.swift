@@ -7,6 +7,8 @@ import Foundation
 protocol FrameSource {
     /// For the report.
     var title: String { get }
+    /// After so many frames it begins again; Int.max where it never does.
+    var count: Int { get }
 
     func frame(_ number: Int) throws -> Picture
     func detect(_ picture: Picture) throws -> [Box]
@@ -16,16 +18,17 @@ protocol FrameSource {
 ///
 /// It is the first video in the folder, or else all pictures there in the order of their names.
 final class ClipFrames: FrameSource {
-    static let folder: String = "Clips"
     static let videoSuffixes: [String] = ["mp4", "mov", "m4v"]
     static let pictureSuffixes: [String] = ["jpg", "jpeg", "png"]
 
     let title: String
+    var count: Int { return pictures.count }
     private let pictures: [Picture]
     private let detector = VisionDetector()
 
     /// Nil where the bundle has no clip.
     static func bundled(limit: Int) throws -> ClipFrames? {
+        let folder: String = try AppSettings.text("ClipsFolder")
         guard let root = Bundle.main.url(forResource: folder, withExtension: nil) else { return nil }
         let found: [URL] =
             (try? FileManager.default.contentsOfDirectory(at: root, includingPropertiesForKeys: nil)) ?? []
@@ -81,6 +84,7 @@ final class ClipFrames: FrameSource {
 /// Frames that hold no face, with a box told instead of a detector: the times of everything but detection.
 struct SyntheticFrames: FrameSource {
     let title: String = "synthetic frames, a told box instead of a detector"
+    let count: Int = Int.max
     let width: Int
     let height: Int
 

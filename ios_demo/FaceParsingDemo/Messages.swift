@@ -16,12 +16,26 @@ enum Messages {
         return "There is no colour '\(name)' in the asset catalog of this app. Put it back, and build the app again."
     }
 
+    static func noSetting(_ key: String) -> String {
+        return "There is no '\(key)' in Info.plist of this app. Put it back, and build the app again."
+    }
+
+    static func noFaceInClip(_ source: String) -> String {
+        return "There is no face in any frame of the \(source). Use a clip that shows an upright frontal face, "
+            + "and build the app again."
+    }
+
     static func noSidecar(_ file: String) -> String {
         return "'\(file)' has no sidecar. Keep the .json that `toolchain export` writes beside the model file."
     }
 
     static func otherFile(_ file: String) -> String {
         return "'\(file)' is not the file that its sidecar describes. Export the model again."
+    }
+
+    static func notLoaded(_ file: String, _ why: String) -> String {
+        let reason: String = why.hasSuffix(".") ? String(why.dropLast()) : why
+        return "Core ML cannot load '\(file)': \(reason). An int8 file needs iOS 17; choose another model."
     }
 
     static func fellBack(_ wanted: String, _ reason: String) -> String {

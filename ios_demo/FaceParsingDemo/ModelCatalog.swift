@@ -14,14 +14,19 @@ struct ModelChoice: Identifiable {
 
 /// Lists the models folder of the bundle: every file there with its sidecar is a choice on the screen.
 enum ModelCatalog {
-    static let folder: String = "Models"
     static let suffixes: [String] = ["mlpackage", "mlmodel"]
 
     /// All models that can be used, and why the others cannot.
     static func load() -> (choices: [ModelChoice], problems: [String]) {
         var choices: [ModelChoice] = []
         var problems: [String] = []
-        for url in files() {
+        let folder: String
+        do {
+            folder = try AppSettings.text("ModelsFolder")
+        } catch {
+            return (choices: [], problems: [error.localizedDescription])
+        }
+        for url in files(folder) {
             do {
                 choices.append(try choice(url))
             } catch {
@@ -34,7 +39,7 @@ enum ModelCatalog {
         return (choices: choices, problems: problems)
     }
 
-    private static func files() -> [URL] {
+    private static func files(_ folder: String) -> [URL] {
         guard let root = Bundle.main.url(forResource: folder, withExtension: nil) else { return [] }
         let found: [URL] =
             (try? FileManager.default.contentsOfDirectory(at: root, includingPropertiesForKeys: nil)) ?? []

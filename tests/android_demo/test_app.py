@@ -136,6 +136,33 @@ def test_neither_a_network_nor_a_colour_is_in_the_core(core_sources, spec):
         assert not re.search(r"0x[0-9a-fA-F]{6}|#[0-9a-fA-F]{6}|intArrayOf\(\d+, *\d+, *\d+\)", code), name
 
 
+# What the engine looks for by name: see MaskReader.kt and Lipstick.kt.
+ENGINE_WORDS = {"skin", "eye", "brow", "nose", "lip", "mouth", "upper lip", "lower lip", "inner mouth"}
+
+
+def test_the_core_names_no_class_but_those_of_the_engine(core_sources):
+    labels = {label for name in zoo() for label in zoo().get(name).spec.labels}
+    words = labels | {word for label in labels for word in label.split()}
+    code = "\n".join(map(code_of, core_sources.values()))
+    assert set(re.findall(r'"([^"\n]*)"', code)) & words == ENGINE_WORDS
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("CameraFrames.kt", ".setBackpressureStrategy(ImageAnalysis.STRATEGY_KEEP_ONLY_LATEST)"),
+        ("CameraFrames.kt", "analysis.setAnalyzer(executor)"),
+        ("MainActivity.kt", "inference: ExecutorService = Executors.newSingleThreadExecutor()"),
+        ("MainActivity.kt", "camera = CameraFrames(this, inference, ::onFrame)"),
+        ("Benchmark.kt", "val thermal = device.thermal()"),
+        ("Benchmark.kt", '"thermal" to linkedMapOf("before" to thermal, "after" to device.thermal())'),
+        ("Benchmark.kt", "command, device.name, details, machine"),
+    ],
+)
+def test_the_newest_frame_one_thread_and_the_thermal_state_are_in_the_code(sources, name, said):
+    assert said in code_of(sources[name])
+
+
 def test_the_colour_of_lipstick_is_a_resource_and_by_default_the_engines(main):
     colors = {
         element.get("name"): element.text

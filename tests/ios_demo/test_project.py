@@ -125,11 +125,11 @@ def test_every_swift_file_of_the_app_is_compiled_once(app, objects, paths) -> No
 def test_models_and_clips_are_copied_as_folders(app, objects, paths) -> None:
     (phase,) = of_kind(objects, "PBXResourcesBuildPhase").values()
     copied = {paths[objects[key]["fileRef"]]: objects[objects[key]["fileRef"]] for key in phase["files"]}
-    models = app / APPS.get("ios").models
-    assert copied[models]["lastKnownFileType"] == "folder"
-    assert copied[app / "FaceParsingDemo/Clips"]["lastKnownFileType"] == "folder"
-    catalog = (app / "FaceParsingDemo/ModelCatalog.swift").read_text()
-    assert f'folder: String = "{models.name}"' in catalog
+    settings = plistlib.loads((app / "FaceParsingDemo/Info.plist").read_bytes())
+    ios = APPS.get("ios")
+    for key, folder in (("ModelsFolder", ios.models), ("ClipsFolder", ios.clip)):
+        assert copied[app / folder]["lastKnownFileType"] == "folder"
+        assert settings[key] == folder.name
 
 
 def test_the_package_is_linked(app, objects) -> None:

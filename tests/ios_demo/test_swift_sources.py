@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import re
 from pathlib import Path
 
+import pytest
+
+from toolchain.apps.delivery import APPS
 from toolchain.benchmarks.harness.results import Entry, MeasuredFile, Results
 from toolchain.face.effects import BROW_COLOR, LIPSTICK_COLOR
 from toolchain.spec import Artifact, Parity
@@ -102,6 +106,45 @@ def test_no_size_mean_colour_class_or_path_is_written_into_the_sources(swift_fil
         assert not (set(_strings(file)) & set(spec.labels)) - KNOWN_PARTS, file.path.name
         for text in _strings(file):
             assert not re.match(r"~?/\w|file:|[A-Z]:\\", text), f"{file.path.name}: {text!r} is a path"
+        if "FaceParsingDemo" in file.path.parts:
+            assert not re.search(r"\d{3,}x\d{3,}", file.source.decode()), f"{file.path.name} has a size"
+            folders = {APPS.get("ios").models.name, APPS.get("ios").clip.name}
+            assert not folders & set(_strings(file)), f"{file.path.name} has a folder"
+
+
+def test_every_setting_that_the_app_reads_is_in_its_property_list(app, swift_files) -> None:
+    settings = plistlib.loads((app / "FaceParsingDemo/Info.plist").read_bytes())
+    sources = "".join(file.source.decode() for file in swift_files)
+    keys = set(re.findall(r'AppSettings\.text\("(\w+)"\)', sources))
+    assert keys == {"CameraPreset", "ModelsFolder", "ClipsFolder"}
+    assert all(settings[key] for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("CameraSource", r"\.alwaysDiscardsLateVideoFrames = true\b"),
+        ("BenchmarkRun", r"thermalBefore: String = DeviceState\.thermal\b"),
+        ("BenchmarkRun", r"thermalAfter: String = DeviceState\.thermal\b"),
+        (
+            "BenchmarkRun",
+            r'"thermal": \.object\(\["before": \.string\(before\), "after": \.string\(after\)\]\)',
+        ),
+        ("BenchmarkRun", r"if number % source\.count == 0 \{\s+pipeline\.reset\(\)"),
+    ],
+)
+def test_what_a_fair_measurement_rests_on_stays(swift_files, name: str, pattern: str) -> None:
+    (source,) = (file.source.decode() for file in swift_files if file.path.name == f"{name}.swift")
+    assert len(re.findall(pattern, source)) == 1
+
+
+def test_every_message_that_is_used_exists_and_every_one_that_exists_is_used(swift_files) -> None:
+    demo = {
+        file.path.name: file.source.decode() for file in swift_files if "FaceParsingDemo" in file.path.parts
+    }
+    exist = set(re.findall(r"static (?:let|func) (\w+)", demo.pop("Messages.swift")))
+    assert len(exist) >= 12
+    assert set(re.findall(r"\bMessages\.(\w+)", "".join(demo.values()))) == exist
 
 
 def test_the_colour_of_lipstick_is_the_catalogs_and_by_default_the_engines(app, swift_files) -> None:

@@ -67,7 +67,7 @@ APPS.add(
         Path("FaceParsingDemo/Models"),
         Path("FaceParsingDemo/Clips"),
         "coreml",
-        ("fp16", "fp32"),
+        ("fp16", "fp32", "int8"),
         "open '{folder}/FaceParsingDemo.xcodeproj' in Xcode, choose your team and run on an iPhone",
     ),
 )

@@ -65,7 +65,7 @@ def checkout(tmp_path: Path) -> Path:
     ("app", "file", "formats", "precisions"),
     [
         ("android", "net-fp32.tflite", ("tflite",), ("fp32", "fp16", "int8")),
-        ("ios", "net-fp16.mlpackage", ("coreml",), ("fp16", "fp32")),
+        ("ios", "net-fp16.mlpackage", ("coreml",), ("fp16", "fp32", "int8")),
     ],
 )
 def test_files_and_sidecars_arrive_whole(checkout: Path, app: str, file: str, formats, precisions) -> None:

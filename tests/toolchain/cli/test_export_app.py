@@ -50,7 +50,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ("app", "options", "files"),
     [
         ("android", ["-p", "fp32", "-p", "fp16"], ["small-fp32.tflite", "small-fp16.tflite"]),
-        ("ios", [], ["small-fp16.mlpackage", "small-fp32.mlpackage"]),
+        ("ios", ["-p", "fp16", "-p", "fp32"], ["small-fp16.mlpackage", "small-fp32.mlpackage"]),
     ],
 )
 def test_the_app_gets_files_that_run(network: str, capsys, app: str, options: list[str], files) -> None:

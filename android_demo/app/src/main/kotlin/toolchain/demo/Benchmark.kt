@@ -28,7 +28,7 @@ class Benchmark(private val context: Context, private val device: DeviceState) {
     /**
      * Measures a file anew on the bundled clip, or on synthetic frames without one. On the inference thread.
      *
-     * @throws Refusal the file cannot be run, or the report cannot be written.
+     * @throws Refusal the file cannot be run, the clip shows no face, or the report cannot be written.
      */
     fun run(name: String, wanted: Accelerator, effect: Effect, artefacts: Artefacts): Measured {
         val clip = ClipFrames(context)
@@ -92,6 +92,8 @@ class Benchmark(private val context: Context, private val device: DeviceState) {
             if (processor.detected) detected++
             if (processor.hasFace) withFace++
         }
+        // Without a face there is nothing to measure; frames with a given box say that they have none.
+        if (withFace == 0 && frames.detector == null) throw Refusal(context.getString(R.string.no_face_in_clip, runs, frames.source))
         val shares = linkedMapOf(
             "detected" to detected.toDouble() / runs, "tracked" to 1 - detected.toDouble() / runs,
             "with_face" to withFace.toDouble() / runs,

@@ -82,17 +82,36 @@ class LiteRtNetwork private constructor(
          */
         fun load(context: Context, artefact: Artefact, wanted: Accelerator): LiteRtNetwork {
             if (wanted == Accelerator.CPU) return onCpu(context, artefact, null)
-            var delegate: Delegate? = null
-            return try {
-                delegate = delegate(wanted) ?: return onCpu(context, artefact, context.getString(R.string.not_on_this_device))
-                val options = Interpreter.Options().addDelegate(delegate)
-                LiteRtNetwork(artefact, Interpreter(artefact.content, options), delegate, wanted, null)
+            val why = try {
+                val delegate = delegate(wanted)
+                if (delegate != null) return onDelegate(artefact, wanted, delegate)
+                context.getString(R.string.not_on_this_device)
             } catch (error: RuntimeException) {
-                delegate?.close()
-                onCpu(context, artefact, error.message ?: error.toString())
-            } catch (error: UnsatisfiedLinkError) {
-                delegate?.close()
-                onCpu(context, artefact, error.message ?: error.toString())
+                error.message ?: error.toString()
+            } catch (error: Refusal) {
+                error.message ?: error.toString()
+            } catch (error: LinkageError) {
+                error.message ?: error.toString()
+            }
+            return onCpu(context, artefact, why)
+        }
+
+        /** Runs it once, on zeros, since a delegate may take a file and fail only then; whatever fails, nothing stays open. */
+        private fun onDelegate(artefact: Artefact, wanted: Accelerator, delegate: Delegate): LiteRtNetwork {
+            var interpreter: Interpreter? = null
+            var works = false
+            try {
+                val made = Interpreter(artefact.content, Interpreter.Options().addDelegate(delegate))
+                interpreter = made
+                val network = LiteRtNetwork(artefact, made, delegate, wanted, null)
+                network.run()
+                works = true
+                return network
+            } finally {
+                if (!works) {
+                    interpreter?.close()
+                    delegate.close()
+                }
             }
         }
 

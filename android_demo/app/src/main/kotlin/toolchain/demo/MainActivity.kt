@@ -39,12 +39,16 @@ class MainActivity : ComponentActivity() {
     private var shownAt = 0L
     private var frameSize = listOf(0, 0)
 
+    // Of the main thread. A camera problem stands until the camera starts, whatever else is said.
+    private var cameraProblem = ""
+    private var said = ""
+
     // Of the main thread; the inference thread reads it.
     @Volatile
     private var front = true
 
     private val permission = registerForActivityResult(ActivityResultContracts.RequestPermission()) { granted ->
-        if (granted) startCamera() else message.setText(R.string.camera_refused)
+        if (granted) startCamera() else refuse(getString(R.string.camera_refused))
     }
 
     override fun onCreate(savedInstanceState: Bundle?) {
@@ -56,7 +60,7 @@ class MainActivity : ComponentActivity() {
         timesView = findViewById(R.id.times)
         artefacts = Artefacts(this)
         device = DeviceState(this)
-        camera = CameraFrames(this, inference, ::onFrame) { why -> message.text = getString(R.string.no_camera, why) }
+        camera = CameraFrames(this, inference, ::onFrame) { why -> refuse(getString(R.string.no_camera, why)) }
         names = artefacts.names()
         fill(R.id.model, names)
         fill(R.id.accelerator, Accelerator.entries.map { getString(it.label) })
@@ -67,12 +71,18 @@ class MainActivity : ComponentActivity() {
             front = !front
             startCamera()
         }
-        if (names.isEmpty()) message.setText(R.string.no_models)
-        if (ContextCompat.checkSelfPermission(this, Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED) {
+        if (names.isEmpty()) say(getString(R.string.no_models))
+        if (mayUseCamera()) {
             startCamera()
         } else {
             permission.launch(Manifest.permission.CAMERA)
         }
+    }
+
+    override fun onResume() {
+        super.onResume()
+        // The permission may have been given in the settings meanwhile.
+        if (cameraProblem.isNotEmpty() && mayUseCamera()) startCamera()
     }
 
     override fun onDestroy() {
@@ -95,11 +105,15 @@ class MainActivity : ComponentActivity() {
 
     private fun selected(id: Int): Int = findViewById<Spinner>(id).selectedItemPosition
 
+    private fun mayUseCamera(): Boolean =
+        ContextCompat.checkSelfPermission(this, Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED
+
     private fun startCamera() {
-        if (ContextCompat.checkSelfPermission(this, Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED) {
+        if (mayUseCamera()) {
+            refuse("")
             camera.start(this, preview, front)
         } else {
-            message.setText(R.string.camera_refused)
+            refuse(getString(R.string.camera_refused))
         }
     }
 
@@ -108,7 +122,7 @@ class MainActivity : ComponentActivity() {
         val name = names.getOrNull(selected(R.id.model)) ?: return
         val wanted = Accelerator.entries[selected(R.id.accelerator)]
         val effect = Effect.entries[selected(R.id.effect)]
-        message.text = getString(R.string.loading, name)
+        say(getString(R.string.loading, name))
         val choice = choices.incrementAndGet()
         inference.execute { if (choice == choices.get()) attempt { say(loadedText(open(name, wanted, effect))) } }
     }
@@ -151,15 +165,20 @@ class MainActivity : ComponentActivity() {
     }
 
     private fun benchmark() {
-        val name = names.getOrNull(selected(R.id.model)) ?: return message.setText(R.string.no_models)
+        val name = names.getOrNull(selected(R.id.model)) ?: return say(getString(R.string.no_models))
         val wanted = Accelerator.entries[selected(R.id.accelerator)]
         val effect = Effect.entries[selected(R.id.effect)]
-        message.text = getString(R.string.measuring, name)
+        say(getString(R.string.measuring, name))
         inference.execute {
             closeLive()
             attempt {
-                val measured = Benchmark(this, device).run(name, wanted, effect, artefacts)
-                say(savedText(measured) + "\n" + loadedText(open(name, wanted, effect)))
+                // What is refused may be the clip: the camera's frames go on, unless the network is refused again.
+                val result = try {
+                    savedText(Benchmark(this, device).run(name, wanted, effect, artefacts))
+                } catch (error: Refusal) {
+                    error.message.orEmpty()
+                }
+                say(result + "\n" + loadedText(open(name, wanted, effect)))
             }
         }
     }
@@ -200,7 +219,20 @@ class MainActivity : ComponentActivity() {
         }
     }
 
-    private fun say(text: String) = runOnUiThread { message.text = text }
+    private fun say(text: String) = runOnUiThread {
+        said = text
+        show()
+    }
+
+    /** @param why there is no camera; empty when there is one. On the main thread. */
+    private fun refuse(why: String) {
+        cameraProblem = why
+        show()
+    }
+
+    private fun show() {
+        message.text = listOf(cameraProblem, said).filter { it.isNotEmpty() }.joinToString("\n")
+    }
 
     private companion object {
         // Between two refreshes of the times, in nanoseconds; and the shares of p50 and p90.
