@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import subprocess
 import sys
 import time
@@ -188,16 +189,23 @@ def test_odd_seeds_load_in_reverse(scripted):
         assert [one.name for one in measured] == ["a", "b"]
 
 
+def fresh_pages(megabytes: int) -> mmap.mmap:
+    """Memory that the process did not have before: malloc may give what it has freed and kept."""
+    pages = mmap.mmap(-1, megabytes * 1_000_000)
+    np.frombuffer(pages, np.uint8)[:] = 1
+    return pages
+
+
 def test_memory_of_a_contender_is_its_own():
     class Holder:
         def __init__(self, name: str, megabytes: int) -> None:
             self.name, self.megabytes, self.held = name, megabytes, None
 
         def load(self) -> None:
-            self.held = np.ones(self.megabytes * 125_000)
+            self.held = fresh_pages(self.megabytes)
 
         def run(self) -> dict[str, float]:
-            return {"inference": float(np.ones(4 * self.megabytes * 125_000)[0])}
+            return {"inference": float(fresh_pages(4 * self.megabytes)[0])}
 
         def close(self) -> None:
             self.held = None
