@@ -93,6 +93,26 @@ def check_display() -> None:
         # A server may come later.
         _connection.cache_clear()
         raise UsageError(f"the display '{name}' cannot be opened", HINT)
+    load_queue_owner()
+
+
+@cache
+def load_queue_owner(library: str = "libX11-xcb.so.1") -> None:
+    """Let Qt find the system's XSetEventQueueOwner before the one in OpenCV's wheel.
+
+    Qt calls it to keep Xlib from reading events. It is one write into a structure of libX11, which comes from
+    the system; the wheel's copy writes to where an older libX11 had the field. Xlib then takes events away: a
+    window whose MapNotify is lost (one in ten) is never painted.
+
+    Raises:
+        MissingDependencyError: the system has no such library.
+    """
+    try:
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise MissingDependencyError(
+            f"windows need {library}, which is not installed", f"apt-get install libx11-xcb1; or {HINT}"
+        ) from error
 
 
 @cache

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from toolchain.demo.window import load_queue_owner
+from toolchain.errors import MissingDependencyError
 from toolchain.face.picture import read_picture, write_picture
 from toolchain.face.source import drawn_face
 
@@ -70,6 +72,12 @@ def test_a_window_that_is_closed_by_its_button_ends_the_demo(display, start, sta
     status, out, err = demo.result()
     assert status == 0, err
     assert "frames of synthetic" in out
+
+
+def test_a_library_that_a_window_needs_is_named_where_it_is_missing():
+    with pytest.raises(MissingDependencyError, match="libX11-none") as caught:
+        load_queue_owner("libX11-none.so.1")
+    assert "libx11-xcb1" in str(caught.value.hint)
 
 
 def test_the_other_precision_is_shown_along_a_line(display, start, stand_ins):
