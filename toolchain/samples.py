@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toolchain.class_samples import ClassSamples, is_classified
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays, contract_range, from_pixels, to_pixels
 from toolchain.spec import CLASSIFICATION, PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
@@ -38,7 +39,8 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
 
     Args:
         spec: the network's contract.
-        calibration: folder of pictures, `.npy`/`.npz` file, or `celebamask:PATH`; None for synthetic inputs.
+        calibration: folder of pictures, `.npy`/`.npz` file, or a dataset, such as `celebamask:PATH` or
+            `mnist:FOLDER`; None for synthetic inputs.
         count: how many at most.
 
     Raises:
@@ -82,6 +84,7 @@ def true_labels(spec: ModelSpec, calibration: str | Path, count: int) -> list[np
     """The true labels of what `samples` gives, in the same order; None where the data holds none.
 
     - Datasets of face parsing: label maps, for networks with the classes of `toolchain.models.faces`.
+    - Datasets of classification (mnist:, images:): a class each, see `ClassSamples.labels`.
     - `.npz`: the array "labels" of integers, samples on its first axis: a class each, or a label map each.
     - Folders: the number of the class after which the folder of a picture is named, for classifications.
 
@@ -98,6 +101,8 @@ def true_labels(spec: ModelSpec, calibration: str | Path, count: int) -> list[np
         UnsupportedError: a label map or array is damaged, or the labels are no integers.
     """
     text = str(calibration)
+    if is_classified(text):
+        return ClassSamples(spec, text, trained=False).labels(count)
     if _is_dataset(text):
         if not holds_faces(spec):
             return None
@@ -168,6 +173,8 @@ def _of_pixels(spec: ModelSpec, sample: Arrays, where: str) -> Arrays:
 
 def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arrays]:
     text = str(calibration)
+    if is_classified(text):
+        return iter(ClassSamples(spec, text, trained=split == TRAINED))
     if _is_dataset(text):
         return _from_dataset(spec, text, split)
     # The empty text would be the current folder.
@@ -177,7 +184,7 @@ def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arr
         return _from_arrays(spec, Path(text))
     raise UsageError(
         f"no calibration data at '{text}'",
-        "give a folder of pictures, a .npy or .npz file, or a dataset: celebamask:PATH",
+        "give a folder of pictures, a .npy or .npz file, or a dataset: celebamask:PATH, mnist:FOLDER",
     )
 
 

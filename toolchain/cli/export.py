@@ -48,7 +48,8 @@ def export(
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Real inputs to calibrate and compare on: folder of pictures, .npy, .npz, celebamask:PATH."
+            help="Real inputs to calibrate and compare on: folder of pictures, .npy, .npz, celebamask:PATH,"
+            " mnist:FOLDER, images:PATH."
         ),
     ] = None,
     layout: Annotated[

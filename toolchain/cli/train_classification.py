@@ -79,6 +79,8 @@ def train_classification(run: ClassifierRun) -> dict[str, Any]:
         started = start_from(network, run.weights)
         if started.fresh:
             note(f"not in '{run.weights}', so trained from random numbers: {', '.join(started.fresh)}")
+        if started.unused:
+            note(f"left out of '{run.weights}': {', '.join(started.unused)}")
     started_from = {"started_from": run.weights.name if run.weights else None}
     result = classification.fit_classifier(
         network,

@@ -23,7 +23,10 @@ def verify(
     weights: Annotated[Path | None, typer.Option(help="State dict of the network.")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(help=shapes.HELP)] = None,
     calibration: Annotated[
-        str | None, typer.Option(help="Real inputs: folder of pictures, .npy, .npz, celebamask:PATH.")
+        str | None,
+        typer.Option(
+            help="Real inputs: folder of pictures, .npy, .npz, celebamask:PATH, mnist:FOLDER, images:PATH."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many inputs at most.")] = 8,
     runtime: Annotated[

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from toolchain.cli import run
 from toolchain.export import clean_graph
+from toolchain.models.zoo import zoo
 from toolchain.source import resolve
 
 
@@ -66,6 +68,14 @@ def test_from_pictures_to_weights_with_a_card(
     again = ["train", "classification", "--data", digits, "-o", str(tmp_path / "again"), *COMMON]
     assert run([*again, "--epochs", "1", "--weights", str(weights), "--learning-rate", "0"]) == 0
     assert json.loads((tmp_path / "again/lenet.json").read_text())["started_from"] == "lenet.safetensors"
+
+
+def test_weights_that_are_of_no_use_are_named(digits: str, tmp_path: Path, capsys) -> None:
+    given = tmp_path / "given.safetensors"
+    save_file({**zoo().get("lenet").build().state_dict(), "auxiliary.weight": torch.ones(3)}, given)
+    command = ["train", "classification", "--data", digits, "-o", str(tmp_path / "run"), *COMMON]
+    assert run([*command, "--epochs", "1", "--weights", str(given)]) == 0
+    assert f"left out of '{given}': auxiliary.weight" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
