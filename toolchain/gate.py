@@ -9,11 +9,10 @@ from toolchain.parity import Arrays
 from toolchain.quantize import ACTIVATIONS
 from toolchain.source import Source
 from toolchain.spec import ModelSpec, shape_text
-from toolchain.task_metric import points_lost
+from toolchain.task_metric import allowed_points
 
 # Precisions that lose so little that a failed gate is a fault, not a choice.
 EXACT = ("fp32", "fp16")
-ALL_POINTS = 100.0
 
 
 def allowed_drop(
@@ -25,9 +24,6 @@ def allowed_drop(
 ) -> float | None:
     """Points of label agreement that a file may lose because of `max_drop`; None for the usual gate.
 
-    Where there are true labels, `max_drop` is of the task's metric: labels that were wrong may become other
-    ones, and agreement says nothing about a file that loses few enough points.
-
     Args:
         spec: the network's contract.
         options: of the export.
@@ -37,10 +33,7 @@ def allowed_drop(
     """
     if options.max_drop is None or precision not in ACTIVATIONS:
         return None
-    lost = points_lost(spec, options.calibration, expected, actual)
-    if lost is None:
-        return options.max_drop
-    return ALL_POINTS if lost <= options.max_drop else None
+    return allowed_points(spec, options.calibration, options.max_drop, expected, actual)
 
 
 def way_out(source: Source, options: ExportOptions, precision: str) -> str:

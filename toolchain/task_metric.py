@@ -16,6 +16,7 @@ from toolchain.spec import CLASSIFICATION, GENERIC, ModelSpec
 F1 = "overall F1"
 MEAN_IOU = "mean IoU"
 TOP1 = "top-1 accuracy"
+ALL_POINTS = 100.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,31 @@ def points_lost(
     """
     metric = task_metric(spec, calibration, len(expected))
     return None if metric is None else metric.points(expected) - metric.points(actual)
+
+
+def allowed_points(
+    spec: ModelSpec,
+    calibration: str | Path | None,
+    max_drop: float,
+    expected: Sequence[Arrays],
+    actual: Sequence[Arrays],
+) -> float | None:
+    """Points of label agreement that a file may lose, when it may lose `max_drop` points; None: as usual.
+
+    Where there are true labels, `max_drop` is of the task's metric: labels that were wrong may become other
+    ones, and agreement says nothing about a file that loses few enough points.
+
+    Args:
+        spec: the network's contract.
+        calibration: as for `task_metric`.
+        max_drop: points.
+        expected: the network's answers to the first samples.
+        actual: the file's, to the same.
+    """
+    lost = points_lost(spec, calibration, expected, actual)
+    if lost is None:
+        return max_drop
+    return ALL_POINTS if lost <= max_drop else None
 
 
 def _classes(spec: ModelSpec) -> int:

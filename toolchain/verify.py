@@ -16,8 +16,11 @@ from toolchain.samples import answers, samples
 from toolchain.source import Source
 from toolchain.spec import Artifact, ModelSpec, Parity, TensorSpec, load_sidecar, shape_text, sidecar_path
 from toolchain.stored_precision import SIDECAR, StoredPrecision, stored_precision
+from toolchain.task_metric import allowed_points
 
 WRONG_NETWORK = "compare the file with the network that it was made from"
+# Precisions whose activations are integers.
+INTEGER = ("int8", "int16x8")
 CHANNELS_LAST = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
 
 
@@ -156,6 +159,7 @@ def verify(
     calibration: str | Path | None = None,
     count: int = 8,
     runtime_name: str | None = None,
+    max_drop: float | None = None,
 ) -> Verdict:
     """Run a file and its network on the same inputs.
 
@@ -165,9 +169,11 @@ def verify(
         calibration: real inputs; None for synthetic ones.
         count: how many samples at most.
         runtime_name: what runs the file (see `toolchain.runtimes.load`); None for the default of its format.
+        max_drop: points that a file with integers may lose, as for `toolchain.export.export`; None for the
+            usual gate.
 
     Raises:
-        UsageError: the file does not fit the network.
+        UsageError: the file does not fit the network, or `max_drop` is given for a file of floats.
     """
     sidecar = _sidecar_of(path)
     with reference_of(source) as reference, load(path, runtime=runtime_name) as runtime:
@@ -187,5 +193,10 @@ def verify(
         expected, actual, source.spec.task, "torch" if source.module is not None else "onnx", origin
     )
     stored = StoredPrecision(sidecar.precision, SIDECAR) if sidecar else stored_precision(path)
-    failed = failures(parity, stored.name, source.spec)
+    allowed = None
+    if max_drop is not None:
+        if stored.name not in INTEGER:
+            raise UsageError(f"'{path}' is {stored.name}: --max-drop is for int8 files", "leave it out")
+        allowed = allowed_points(source.spec, calibration, max_drop, expected, actual)
+    failed = failures(parity, stored.name, source.spec, allowed)
     return Verdict(path, runtime_name, stored.name, parity, failed, stored.found)

@@ -29,6 +29,12 @@ def verify(
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many inputs at most.")] = 8,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Points of metric or agreement that int8 may lose, as said at the export."
+        ),
+    ] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,7 +67,9 @@ def verify(
             )
         runtimes: list[str | None] = [*runtime] if runtime else [None]
         verdicts = [
-            verify_file(path, source, calibration, samples, name) for path in artifacts for name in runtimes
+            verify_file(path, source, calibration, samples, name, max_drop)
+            for path in artifacts
+            for name in runtimes
         ]
         table = _layer_table(artifacts[0], source, calibration, samples) if layers else None
     if table is not None:
@@ -75,7 +83,8 @@ def verify(
         raise ParityError(
             f"{len(failed)} of {len(verdicts)} file(s) do not compute what '{against}' computes: "
             + "; ".join(f"'{v.path.name}': {', '.join(v.failures)}" for v in failed),
-            "export again, or check that the file was made from this network and these weights",
+            "export again, or check that the file was made from this network and these weights; of an int8 file"
+            " that was exported with --max-drop, say so here, too",
         )
 
 

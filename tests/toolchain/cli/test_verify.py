@@ -12,8 +12,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
 
 from toolchain.cli import run
+from toolchain.models.zoo import zoo
 from toolchain.spec import sidecar_path
 
 NETWORKS = """
@@ -344,6 +346,40 @@ def test_own_inputs_are_used(folder: Path, capsys) -> None:
     [row] = json.loads(capsys.readouterr().out)
     assert row["parity"]["samples"] == 3
     assert row["parity"]["inputs"] == str(folder / "real.npz")
+
+
+@pytest.fixture(scope="module")
+def lenets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights a and b, and int8 and fp32 files of a."""
+    folder = tmp_path_factory.mktemp("lenets")
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        save_file(zoo().get("lenet").build().state_dict(), folder / f"{name}.safetensors")
+    pictures = np.random.default_rng(0).normal(size=(16, 1, 28, 28)).astype(np.float32)
+    np.save(folder / "pictures.npy", pictures)
+    made = ["export", "lenet", "--weights", str(folder / "a.safetensors"), "-o", str(folder)]
+    given = ["--calibration", str(folder / "pictures.npy")]
+    assert run([*made, "-f", "tflite", "-p", "int8", "-p", "fp32", *given]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "drop", "code"),
+    [("int8", "a", "0", 0), ("int8", "b", "1", 4), ("int8", "b", "100", 0), ("fp32", "a", "1", 2)],
+)
+def test_max_drop_is_as_at_the_export(
+    name: str, weights: str, drop: str, code: int, lenets: Path, capsys
+) -> None:
+    words = ["verify", str(lenets / f"lenet-{name}.tflite"), "--against", "lenet"]
+    given = [
+        "--calibration",
+        str(lenets / "pictures.npy"),
+        "--weights",
+        str(lenets / f"{weights}.safetensors"),
+    ]
+    assert run([*words, *given, "--max-drop", drop]) == code
+    message = {0: "", 2: "--max-drop is for int8 files", 4: "is below 99%"}[code]
+    assert message in capsys.readouterr().err
 
 
 def test_network_without_weights_cannot_be_compared_with(folder: Path, capsys) -> None:
