@@ -83,8 +83,8 @@ def verify(
         raise ParityError(
             f"{len(failed)} of {len(verdicts)} file(s) do not compute what '{against}' computes: "
             + "; ".join(f"'{v.path.name}': {', '.join(v.failures)}" for v in failed),
-            "export again, or check that the file was made from this network and these weights; of an int8 file"
-            " that was exported with --max-drop, say so here, too",
+            "export again, or check that the file was made from this network and these weights; of an int8"
+            " file that was exported with --max-drop, say so here, too",
         )
 
 
