@@ -28,8 +28,8 @@ GAIN = 0.98
 RANGE_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 WEIGHT_POWERS = (0.0, 0.25, 0.5)
 
-STEPS = 150
-RATE = 0.03
+STEPS = 60
+RATE = 0.1
 
 Statistics = dict[str, ChannelStatistics]
 
@@ -108,12 +108,12 @@ def _fit(group: ScaleGroup, known: Statistics) -> tuple[np.ndarray, dict[ir.Valu
     widths = [known[v.name or ""].high - known[v.name or ""].low for v in sources]
     units = [torch.from_numpy(np.full(group.channels, width.max())) for width in widths]
     ones = torch.ones(group.channels, dtype=torch.float64)
-    least = float(predictor.noise(ones, {})) * GAIN
+    least = float(predictor.noise(ones, {})[0]) * GAIN
     best: tuple[torch.Tensor, dict[ir.Value, torch.Tensor]] | None = None
     candidates = [
         start.clamp(low, high) for start in map(torch.from_numpy, _starts(group, known, predictor.sizes))
     ]
-    first = min(candidates, key=lambda factors: float(predictor.noise(factors, {})))
+    first = min(candidates, key=lambda factors: float(predictor.noise(factors, {})[0]))
     logs = first.log().requires_grad_()
     shares = [torch.zeros_like(unit).requires_grad_() for unit in units]
     adam = torch.optim.Adam([logs, *shares], lr=RATE)
@@ -122,13 +122,12 @@ def _fit(group: ScaleGroup, known: Statistics) -> tuple[np.ndarray, dict[ir.Valu
         factors = logs.exp().clamp(low, high)
         moved = {value: share * unit for value, share, unit in zip(sources, shares, units, strict=True)}
         offsets = spread(group, movable, moved)
-        with torch.no_grad():
-            found = float(predictor.noise(factors, offsets))
-        if found < least:
-            least = found
+        noise, smooth = predictor.noise(factors, offsets)
+        if float(noise) < least:
+            least = float(noise)
             best = factors.detach().clone(), {v: c.detach().clone() for v, c in offsets.items()}
         adam.zero_grad()
-        predictor.noise(factors, offsets, smooth=True).log().backward()
+        smooth.log().backward()
         adam.step()
         fade.step()
     return None if best is None else (best[0].numpy(), {value: c.numpy() for value, c in best[1].items()})

@@ -50,31 +50,36 @@ class Predictor:
         sizes = np.max([reader.sizes(group.channels) for reader in self.readers], axis=0)
         self.sizes = np.maximum(sizes, 1e-6 * sizes.max(initial=1e-30))
 
-    def noise(self, factors: Tensor, offsets: dict[ir.Value, Tensor], smooth: bool = False) -> Tensor:
+    def noise(self, factors: Tensor, offsets: dict[ir.Value, Tensor]) -> tuple[Tensor, Tensor]:
         """Predicted noise with channels (x - offset) / factor.
 
         Args:
             factors: (channels,) float64.
             offsets: value -> (channels,), of the values that are moved.
-            smooth: with a differentiable maximum in place of that over the channels.
+
+        Returns:
+            the noise, and the same with a differentiable maximum in place of that over the channels.
         """
-        total = sum((r.weight_noise(factors, offsets) for r in self.readers), start=factors.new_zeros(()))
+        exact = sum((r.weight_noise(factors, offsets) for r in self.readers), start=factors.new_zeros(()))
+        smooth = exact
         for value, low, high, weight in self.figures:
             moved = offsets.get(value)
             if moved is not None:
                 low, high = low - moved, high - moved
-            span = _largest(high / factors, smooth) + _largest(-low / factors, smooth)
-            total = total + (span / STEPS) ** 2 / 12 * (weight * factors**2).sum()
-        return total
+            gain = (weight * factors**2).sum() / (12 * STEPS**2)
+            tops, smooth_tops = zip(_largest(high / factors), _largest(-low / factors), strict=True)
+            exact = exact + sum(tops) ** 2 * gain.detach()
+            smooth = smooth + sum(smooth_tops) ** 2 * gain
+        return exact.detach(), smooth
 
 
-def _largest(numbers: Tensor, smooth: bool) -> Tensor:
-    """The largest number, 0 at least."""
-    top = numbers.max().clamp_min(0)
-    if not smooth or float(top.detach()) == 0:
-        return top
-    size = top.detach() / SHARPNESS
-    return (numbers / size).logsumexp(0) * size
+def _largest(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest number, 0 at least, and a smooth form of it."""
+    top = numbers.detach().max().clamp_min(0)
+    if float(top) == 0:
+        return top, numbers.max().clamp_min(0)
+    size = top / SHARPNESS
+    return top, (numbers / size).logsumexp(0) * size
 
 
 class _Reader:
@@ -113,7 +118,11 @@ class _Reader:
         moved = offsets.get(self.source)  # type: ignore[arg-type]
         if moved is not None:
             square = square - 2 * moved * mean + moved**2
-        steps = (most * factors.reshape(self.groups, 1, -1)).amax(dim=2) / WEIGHT_MOST
+        by_group = factors.reshape(self.groups, 1, -1)
+        # Only the largest weight of an output counts: there is no gradient through the others.
+        place = (most * by_group.detach()).argmax(dim=2, keepdim=True)
+        sizes = most.gather(2, place) * by_group.expand(most.shape).gather(2, place)
+        steps = sizes.squeeze(2) / WEIGHT_MOST
         squares = (square / factors**2).reshape(self.groups, -1).sum(dim=1) * self.weights.shape[2]
         return (steps**2 / 12 * squares[:, None] / power).mean()
 
