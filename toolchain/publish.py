@@ -131,6 +131,15 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
+def require_own(sidecar: Artifact, path: Path) -> None:
+    """Raises UsageError for the sidecar of another file than the one at `path`."""
+    if sidecar.sha256 != sha256_of(path):
+        raise UsageError(
+            f"the sidecar beside '{path}' describes another file: the SHA-256 differs",
+            f"export again, or move '{sidecar_path(path)}' away, or copy the one that belongs to the file",
+        )
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file; of a package, of its files' names and contents in sorted order."""
     digest = hashlib.sha256()

@@ -245,7 +245,9 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
             command=raw["command"],
             integer=dict(raw.get("integer", {})),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except KeyError as error:
+        raise UnsupportedError(f"sidecar of '{path}' cannot be read: it has no {error}", hint) from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UnsupportedError(f"sidecar of '{path}' cannot be read: {error!r}", hint) from error
 
 

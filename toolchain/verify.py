@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain.errors import UsageError
 from toolchain.head import HeadRuntime
 from toolchain.parity import Arrays, compare, failures, from_file, is_channels_last, to_file
-from toolchain.publish import sha256_of
+from toolchain.publish import require_own
 from toolchain.runtimes import Runtime, load
 from toolchain.runtimes.base import DYNAMIC
 from toolchain.samples import answers, samples
@@ -145,11 +145,7 @@ def _sidecar_of(path: Path) -> Artifact | None:
     if not path.exists() or not sidecar_path(path).is_file():
         return None
     sidecar = load_sidecar(path)
-    if sidecar.sha256 != sha256_of(path):
-        raise UsageError(
-            f"the sidecar beside '{path}' describes another file: the SHA-256 differs",
-            f"remove '{sidecar_path(path)}' to compare without it, or export again",
-        )
+    require_own(sidecar, path)
     return sidecar
 
 

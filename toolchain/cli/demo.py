@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchain.cli.output import foreign_prints_aside, on_terminal, say, show_json, show_stage, show_table
+from toolchain.cli.output import (
+    foreign_prints_aside,
+    note,
+    on_terminal,
+    say,
+    show_json,
+    show_stage,
+    show_table,
+)
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,6 +126,11 @@ def demo(
         show_json(made)
     else:
         _show(made)
+    if made["second_error"] is not None:
+        failed = f"the second precision could not be shown: {made['second_error']}"
+        if split:
+            raise UsageError(failed, "`toolchain export NAME -p fp32 -p int8` writes both")
+        note(f"note: {failed}")
 
 
 # Parameters that mean something with --web, and those that mean nothing without it.

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from threading import Thread
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
@@ -15,12 +14,13 @@ import cv2
 
 from toolchain.demo.capture import Capture, Frame
 from toolchain.demo.figures import Figures, rounded
-from toolchain.demo.lanes import Follower, Leader, Network
+from toolchain.demo.lanes import Follower, Leader, Network, distinct_names
 from toolchain.demo.look import Controls, Look
 from toolchain.demo.mailbox import Mailbox
 from toolchain.demo.output import Output, kept_if_complete, open_output
 from toolchain.demo.scene import Drawn, Scene
 from toolchain.demo.screen import Screen, annotate
+from toolchain.demo.second import Second, told
 from toolchain.demo.window import Window, check_display
 from toolchain.demo.worker import Worker
 from toolchain.errors import ToolchainError, UsageError
@@ -49,7 +49,8 @@ class DemoOptions:
         detector: model file, as for `open_detector`; None for OpenCV's cascade.
         faces: how many faces are followed at most.
         second: gives the same network at the other precision, for the line between two; None where there is
-            none. Called in a thread of its own.
+            none. With a window it is called in a thread of its own, and what goes wrong with the second
+            network ends nothing: it is shown, and `second_error` of the figures has it.
         pictures: folder of the pictures that the key saves.
         progress: told what goes on before the first frame.
     """
@@ -84,6 +85,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     Raises:
         UsageError: a file or camera is not there, the output cannot be written, or there is no display.
         UnsupportedError: a file is no face parser, or the source ends too early.
+        Exception: an unknown error of the second network, after the output was written.
     """
     return _Demo(options).run()
 
@@ -115,7 +117,6 @@ class _Demo:
         self.controls = Controls(options.look)
         self.figures = Figures()
         self.networks: list[Network] = []
-        self.opener: Thread | None = None
         self._busy = False
         self._message, self._until = "", 0.0
         self._wrote: list[str] = []
@@ -129,8 +130,9 @@ class _Demo:
             stack.callback(self._close_networks)
             scene = self._scene()
             screen = Screen()
-            if self.controls.second and not options.window:
-                self._open_second(scene)
+            second = Second(scene, self.networks, options.second, options.threads)
+            if not options.window and options.look.split:
+                second.open()
             window = Window() if options.window else None
             if window is not None:
                 stack.callback(window.close)
@@ -140,21 +142,28 @@ class _Demo:
             worker = Worker(scene, frames, drawn, self.controls, self.realtime)
             stack.enter_context(kept_if_complete(output, keep_anyway=options.source.live))
             with self._running(capture, worker, drawn):
-                self._loop(capture, scene, drawn, screen, window, output)
+                self._loop(capture, scene, drawn, screen, window, output, second)
             for thread in (capture, worker):
                 if thread.error is not None:
                     raise thread.error
             self.figures.captured, self.figures.dropped = capture.count, frames.dropped + worker.unseen
-        return self._summary(scene, output)
+            # The last frame may be the one on which it failed.
+            second.update(wanted=False)
+        if second.error is not None and not isinstance(second.error, ToolchainError):
+            raise second.error
+        return self._summary(scene, output, second.error)
 
     def _scene(self) -> Scene:
         options = self.options
         still = isinstance(options.source, Folder)
         options.progress("loading the network")
-        self.networks = [Network.open(path, options.threads) for path in options.artifacts]
+        self.networks = [
+            Network.open(path, options.threads, label)
+            for path, label in zip(options.artifacts, distinct_names(options.artifacts), strict=True)
+        ]
         first, *others = self.networks
         leader = Leader(first, options.detector, options.faces, options.threads, thorough=still)
-        scene = Scene(leader, compare=bool(others))
+        scene = Scene(leader, compare=bool(others), optional=options.window and not others)
         if others:
             scene.follower = Follower(others[0], leader.contract)
         return scene
@@ -190,6 +199,7 @@ class _Demo:
         screen: Screen,
         window: Window | None,
         output: Output | None,
+        second: Second,
     ) -> None:
         latest: Drawn | None = None
         shown_at = 0.0
@@ -200,9 +210,8 @@ class _Demo:
                 if made is not None or perf_counter() - shown_at > REFRESH:
                     shown = made if made is not None else latest
                     names = [network.name for network in self.networks]
-                    key = window.show(
-                        screen.compose(shown, self.figures, self.controls, names, self._current(capture))
-                    )
+                    message = self._current(capture) or second.message
+                    key = window.show(screen.compose(shown, self.figures, self.controls, names, message))
                     shown_at = perf_counter()
                 self.controls.press(key if key >= 0 else window.poll())
             if made is not None:
@@ -212,8 +221,10 @@ class _Demo:
                 if latest is not None:
                     scene.pool.give(latest.picture)
                 latest = made
-            if window is not None and not self._goes_on(window, scene, latest):
-                return
+            if window is not None:
+                second.update(self.controls.look.split and not scene.compare)
+                if not self._goes_on(window, latest):
+                    return
             if self.options.max_frames is not None and self.figures.shown >= self.options.max_frames:
                 return
 
@@ -226,15 +237,12 @@ class _Demo:
             return None
         return drawn.take(POLL)
 
-    def _goes_on(self, window: Window, scene: Scene, latest: Drawn | None) -> bool:
+    def _goes_on(self, window: Window, latest: Drawn | None) -> bool:
         """Do what the keys asked for; False when the user wants to leave."""
         controls = self.controls
         if controls.save:
             controls.save = False
             self._save(latest)
-        if controls.second and self.opener is None and scene.follower is None:
-            self.opener = Thread(target=self._open_second, args=(scene,), daemon=True, name="second")
-            self.opener.start()
         return not (controls.quit or window.is_closed)
 
     def _count(self, made: Drawn) -> None:
@@ -242,22 +250,6 @@ class _Demo:
             return
         self.figures.add_stages(made.stages, made.second, made.faces)
         self.figures.add_shown(perf_counter(), made.arrival if self.options.window else None)
-
-    def _open_second(self, scene: Scene) -> None:
-        """Load the other precision; without a window what goes wrong is raised."""
-        give = self.options.second
-        try:
-            if give is None:
-                raise UsageError("there is no second precision of this file")
-            self._say("loading the second precision")
-            network = Network.open(give(), self.options.threads)
-            self.networks.append(network)
-            scene.follower = Follower(network, scene.leader.contract)
-            self._say("")
-        except ToolchainError as error:
-            if not self.options.window:
-                raise
-            self._say(error.message)
 
     def _save(self, latest: Drawn | None) -> None:
         if latest is None:
@@ -285,7 +277,7 @@ class _Demo:
         for network in () if self._busy else self.networks:
             network.close()
 
-    def _summary(self, scene: Scene, output: Output | None) -> dict[str, Any]:
+    def _summary(self, scene: Scene, output: Output | None, error: ToolchainError | None) -> dict[str, Any]:
         compared = scene.agreement if scene.agreement.pixels else None
         return {
             "source": self.options.source.name,
@@ -297,4 +289,5 @@ class _Demo:
             "agreement": None if compared is None else compared.as_json(),
             "output": None if output is None else str(output.path),
             "pictures": self._wrote,
+            "second_error": None if error is None else told(error),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from toolchain.face.effects import Face
 from toolchain.face.engine import FaceEngine, ParsedFrame
 from toolchain.face.parse import Contract, FaceParser, Stages, contract_of
 from toolchain.face.region import Box, Square, face_square, unwarp_labels
+from toolchain.publish import require_own
 from toolchain.runtimes import Runtime, load
 from toolchain.runtimes.coreml import CoreMLNativeRuntime, CoreMLRuntime
 from toolchain.runtimes.litert import INTERPRETERS, PACKAGES, LiteRTRuntime
@@ -37,35 +39,51 @@ class Network:
         runtime: stays open until `close`.
         artifact: its sidecar.
         title: runtime with its version, for the screen.
+        label: the file's name, for the screen; with a folder where it takes one to tell two files apart.
     """
 
     runtime: Runtime
     artifact: Artifact
     title: str
+    label: str
 
     @classmethod
-    def open(cls, path: Path, threads: int | None = None) -> Network:
+    def open(cls, path: Path, threads: int | None = None, label: str | None = None) -> Network:
         """Load a file with its sidecar.
 
+        Args:
+            path: the file.
+            threads: of one operator; None for the runtime's default.
+            label: see above; None for the name alone.
+
         Raises:
-            UsageError: there is no such file, or no sidecar beside it.
+            UsageError: there is no such file, no sidecar beside it, or that of another file.
             UnsupportedError: the file is damaged, or no face parser.
             MissingDependencyError: what runs it is not installed.
         """
+        hint = "`toolchain export mobile-hourglass` writes one"
         if not path.exists():
-            raise UsageError(f"no model file at '{path}'", "`toolchain export mobile-hourglass` writes one")
+            raise UsageError(f"no model file at '{path}'", hint)
+        if path.is_dir() and not path.suffix:
+            raise UsageError(f"'{path}' is a folder, not a model file", hint)
         artifact = load_sidecar(path)
         if not contract_of(artifact).is_face:
             raise UnsupportedError(
                 f"'{path}' does not parse faces", "give a face parser, such as mobile-hourglass"
             )
         runtime = load(path, threads=threads)
-        return cls(runtime, artifact, runtime_title(runtime))
+        # Only now: of a file that is cut off this would say less than the runtime does.
+        try:
+            require_own(artifact, path)
+        except UsageError:
+            runtime.close()
+            raise
+        return cls(runtime, artifact, runtime_title(runtime), path.name if label is None else label)
 
     @property
     def name(self) -> str:
         """For the screen: file and runtime."""
-        return f"{self.artifact.path.name}  {self.artifact.precision}  {self.title}"
+        return f"{self.label}  {self.artifact.precision}  {self.title}"
 
     def as_json(self) -> dict[str, str]:
         """For `demo --json`."""
@@ -78,6 +96,18 @@ class Network:
     def close(self) -> None:
         """Release the network."""
         self.runtime.close()
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """The files' names; where two files have the same one, with as many of their folders as tell them apart.
+
+    A file that is given twice has the same name twice.
+    """
+    places = [Path(os.path.abspath(path)).parts for path in paths]
+    count = 1
+    while len({place[-count:] for place in places}) < len(set(places)):
+        count += 1
+    return [str(Path(*place[-count:])) for place in places]
 
 
 def runtime_title(runtime: Runtime) -> str:

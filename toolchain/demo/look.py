@@ -103,7 +103,6 @@ class Controls:
         help: whether the line with the keys is shown.
         quit: whether the user wants to leave.
         save: set when a picture is to be saved; whoever saves it clears it.
-        second: set when a second precision is wanted.
         following: set when the next still is wanted; whoever takes it clears it.
     """
 
@@ -111,7 +110,6 @@ class Controls:
         self.look = look
         self.paused = self.quit = self.save = False
         self.help = True
-        self.second = look.split
         self.following = Event()
 
     def press(self, key: int) -> None:
@@ -128,7 +126,6 @@ class Controls:
         elif name == "c":
             self._next_color()
         elif name == "p":
-            self.second = True
             self.look = replace(self.look, split=not self.look.split)
         elif name in ",.":
             line = self.look.line + (LINE_STEP if name == "." else -LINE_STEP)

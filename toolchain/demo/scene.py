@@ -78,6 +78,8 @@ class Scene:
         leader: finds the faces.
         follower: the second file; None without one. May be set while the scene is at work.
         compare: both pictures side by side, with the differences marked, instead of one along a line.
+        optional: go on without the follower when it fails on a frame.
+        failure: why it was given up, until whoever set it takes note; None while it works.
         pool: where pictures come from; give them back when they are not needed.
         steadiness: of the leader.
         agreement: of both files.
@@ -86,6 +88,8 @@ class Scene:
     leader: Leader
     follower: Follower | None = None
     compare: bool = False
+    optional: bool = False
+    failure: BaseException | None = None
     pool: Pool = field(default_factory=Pool)
     steadiness: Steadiness = field(default_factory=Steadiness)
     agreement: Agreement = field(default_factory=Agreement)
@@ -104,7 +108,7 @@ class Scene:
             arrival: when it came.
 
         Raises:
-            UnsupportedError: a network's output is not finite.
+            UnsupportedError: a network's output is not finite; of the follower only if it is not optional.
         """
         first = first or (self._picture is not None and self._picture.shape != picture.shape)
         if first:
@@ -120,7 +124,7 @@ class Scene:
         """Draw the latest frame as it is wanted now; None before the first one.
 
         Raises:
-            UnsupportedError: the second network's output is not finite.
+            UnsupportedError: the second network's output is not finite, and it is not optional.
         """
         if self._picture is None:
             return None
@@ -140,7 +144,13 @@ class Scene:
             return
         assert self._picture is not None
         assert self._led is not None
-        other = follower.process(self._picture, self._led, stages)
+        try:
+            other = follower.process(self._picture, self._led, stages)
+        except Exception as error:
+            if not self.optional:
+                raise
+            self.follower, self.failure = None, error
+            return
         self._parsed.append(other)
         self._differs = self.agreement.add(self._parsed[0].labels, other.labels)
 
@@ -175,10 +185,8 @@ class Scene:
 
     def _captions(self) -> tuple[str, ...]:
         assert self.follower is not None
-        artifacts = [self.leader.network.artifact, self.follower.network.artifact]
-        if self.compare:
-            return tuple(artifact.path.name for artifact in artifacts)
-        return tuple(artifact.precision for artifact in artifacts)
+        networks = (self.leader.network, self.follower.network)
+        return tuple(one.label if self.compare else one.artifact.precision for one in networks)
 
     def _single(self, look: Look) -> np.ndarray:
         assert self._picture is not None

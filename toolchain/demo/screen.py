@@ -18,7 +18,7 @@ from toolchain.demo.scene import Drawn
 SHORTEST, LONGEST = 640, 1440
 FONT, SCALE, LINE_HEIGHT, LEFT = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 8
 WHITE, SHADE, ALERT = (255, 255, 255), (0, 0, 0), (80, 220, 255)
-GAP = "  "
+GAP, ELLIPSIS = "  ", "..."
 # Seconds for which figures stay on the screen: nobody reads them faster, and writing costs time.
 HOLD = 0.25
 NO_FACE = "no face"
@@ -180,7 +180,7 @@ def write_captions(canvas: np.ndarray, drawn: Drawn, row: int) -> None:
     if drawn.line is None or len(drawn.captions) != 2:
         return
     middle, height = round(drawn.line * canvas.shape[1]), row * LINE_HEIGHT
-    left, right = drawn.captions
+    left, right = (shortened(caption, canvas.shape[1] // 2 - 2 * LEFT) for caption in drawn.captions)
     write(canvas, left, max(LEFT, middle - LEFT - text_width(left)), height)
     write(canvas, right, max(LEFT, min(middle + LEFT, canvas.shape[1] - text_width(right))), height)
 
@@ -212,6 +212,15 @@ def write(
 def text_width(text: str) -> int:
     """Width of a line in pixels."""
     return int(cv2.getTextSize(text, FONT, SCALE, 1)[0][0])
+
+
+def shortened(text: str, width: int) -> str:
+    """A line that fits into so many pixels: what is too much is left out in the middle, but for the ends."""
+    kept, result = len(text), text
+    while text_width(result) > width and kept > 2:
+        kept -= 1
+        result = f"{text[: (kept + 1) // 2]}{ELLIPSIS}{text[-(kept // 2) :]}"
+    return result
 
 
 def wrapped(text: str, width: int, gap: str = " ") -> list[str]:

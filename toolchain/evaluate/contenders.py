@@ -13,7 +13,7 @@ from toolchain.errors import UnsupportedError, UsageError
 from toolchain.face.parse import check_runtime
 from toolchain.face.preprocess import normalized, picture_input, picture_sizes, to_input
 from toolchain.models.faces import LABELS
-from toolchain.publish import sha256_of, size_of
+from toolchain.publish import require_own, size_of
 from toolchain.runtimes import SUFFIXES, Runtime, load
 from toolchain.runtimes.torch_runtime import TorchRuntime
 from toolchain.source import Source, resolve
@@ -184,10 +184,7 @@ def _sidecar_of(path: Path) -> Artifact | None:
     if not sidecar_path(path).is_file():
         return None
     sidecar = load_sidecar(path)
-    if sidecar.sha256 != sha256_of(path):
-        raise UsageError(
-            f"the sidecar beside '{path}' describes another file: the SHA-256 differs", "export it again"
-        )
+    require_own(sidecar, path)
     return sidecar
 
 

@@ -70,9 +70,10 @@ def open_source(text: str) -> Source:
     if text == SYNTHETIC:
         return Synthetic()
     path = Path(text)
-    if path.is_dir():
+    # The empty text would be the current folder.
+    if text and path.is_dir():
         return Folder(path)
-    if not path.exists():
+    if not text or not path.exists():
         raise UsageError(f"there is no source '{text}'", KINDS)
     if path.suffix.lower() in PICTURES:
         return Folder(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -160,6 +161,8 @@ class Demo:
             [sys.executable, "-P", "-c", COMMAND, "demo", *words],
             cwd=folder,
             env=environment,
+            # Programs that a script starts in the background have it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -180,7 +183,7 @@ class Demo:
 
 
 @pytest.fixture
-def start(tmp_path):
+def command(tmp_path):
     """Starts `toolchain demo` with words, on a display or none; what still runs at the end is ended."""
     started = []
 
@@ -193,3 +196,9 @@ def start(tmp_path):
         if demo.process.poll() is None:
             demo.process.kill()
             demo.process.communicate()
+
+
+@pytest.fixture
+def start(command):
+    """The same by another name, which the tests of the page have for their browser."""
+    return command

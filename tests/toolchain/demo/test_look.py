@@ -58,14 +58,14 @@ def test_arrows_move_the_line_and_other_special_keys_do_nothing():
     for code in (0xFF50, 0xFF52, 0xFF54, 0xFF55, 0xFF56, 0xFF57, 0xFF63, 0xFFE1):
         controls.press(code)
     assert controls.look == before
-    assert (controls.quit, controls.paused, controls.save, controls.second) == (False,) * 4
+    assert (controls.quit, controls.paused, controls.save) == (False,) * 3
 
 
 def test_the_other_keys():
     controls = pressed("pm sh")
     look = controls.look
     assert (look.split, look.mirror) == (True, True)
-    assert (controls.second, controls.paused, controls.save, controls.help) == (True, True, True, False)
+    assert (controls.paused, controls.save, controls.help) == (True, True, False)
     assert not controls.quit
     assert pressed("Q").quit
     assert pressed("\x1b").quit

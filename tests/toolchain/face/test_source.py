@@ -110,9 +110,10 @@ def test_a_camera_that_is_unplugged_says_after_how_many_frames(monkeypatch):
         next(Camera(1).frames())
 
 
-def test_what_is_not_there_is_refused():
-    with pytest.raises(UsageError, match="there is no source") as caught:
-        open_source("missing.xyz")
+@pytest.mark.parametrize("text", ["missing.xyz", ""])
+def test_what_is_not_there_is_refused(text):
+    with pytest.raises(UsageError, match=f"there is no source '{text}'") as caught:
+        open_source(text)
     assert "synthetic" in caught.value.hint
 
 

@@ -6,6 +6,7 @@ import {Engine, type Parsed} from './engine';
 import {install, type Recorder} from './hook';
 import {missing, Network, type Backend} from './network';
 import type {Picture} from './region';
+import {isStrip} from './search';
 import {artifact, listed, type Artifact, type Listed} from './site';
 import {noTimes, Timings} from './stages';
 import {chosenColor, controls, draw, element, listEffects, option, savePicture, say, showEffect, showTimes} from './view';
@@ -75,7 +76,7 @@ async function show(using: Engine, take: () => Picture, tries: number): Promise<
   timings.add(times);
   recorder.take(picture, shown, parsed, times);
   if (parsed) {
-    say(camera && !paused ? 'Live.' : 'Done.');
+    say(camera === null ? 'Done.' : paused ? 'Paused.' : 'Live.');
   } else {
     say(still ? 'No face was found in this picture.' : 'No face in sight: look at the camera, in good light.');
   }
@@ -167,10 +168,16 @@ async function openPicture(file: File): Promise<void> {
     say(`“${file.name}” is no picture that this browser can read.`, true);
     return;
   }
+  const {width, height} = bitmap;
+  if (isStrip(width, height)) {
+    bitmap.close();
+    say(`“${file.name}” is ${width} x ${height} pixels, too narrow to find a face in: cut out the part with the face.`, true);
+    return;
+  }
   stopCamera();
   lost = false;
-  const share = Math.min(1, LONGEST_PICTURE / Math.max(bitmap.width, bitmap.height));
-  still = grab(bitmap, Math.max(1, Math.round(share * bitmap.width)), Math.max(1, Math.round(share * bitmap.height)));
+  const share = Math.min(1, LONGEST_PICTURE / Math.max(width, height));
+  still = grab(bitmap, Math.max(1, Math.round(share * width)), Math.max(1, Math.round(share * height)));
   bitmap.close();
   controls.save.disabled = false;
   say('Looking for a face.');
@@ -191,7 +198,7 @@ async function loadNetwork(): Promise<void> {
     if (controls.effect.value !== chosen) {
       showEffect();
     }
-    engine = new Engine(await loadOn(loaded, backend), loaded.contract);
+    engine = new Engine(await loadOn(loaded, entry.name, backend), loaded.contract);
   });
   if (engine === null) {
     return;
@@ -203,17 +210,18 @@ async function loadNetwork(): Promise<void> {
   run();
 }
 
-async function loadOn(from: Artifact, backend: Backend): Promise<Network> {
+async function loadOn(from: Artifact, name: string, backend: Backend): Promise<Network> {
   element('note').textContent = '';
   try {
     return await Network.load(from.file, from.contract, backend);
   } catch (error) {
-    if (backend === 'wasm') {
-      throw error;
-    }
     const reason = error instanceof Error ? error.message : String(error);
+    if (backend === 'wasm') {
+      throw new Error(`${name} cannot be run: ${reason}`);
+    }
+    const network = await loadOn(from, name, 'wasm');
     element('note').textContent = `${reason} WebAssembly is used.`;
-    return Network.load(from.file, from.contract, 'wasm');
+    return network;
   }
 }
 

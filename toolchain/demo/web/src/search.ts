@@ -8,6 +8,8 @@ const SHRINK = 1.6;
 const LEVELS = 3;
 // Neighbouring squares are this far apart, in units of their side.
 const APART = 0.4;
+// Nor smaller than the picture's longer side by this factor: a strip would have tens of thousands of them.
+const NARROW = 16;
 
 interface ShapeDetector {
   detect(image: ImageData): Promise<{boundingBox: DOMRectReadOnly}[]>;
@@ -19,7 +21,8 @@ export function candidates(width: number, height: number): Box[] {
   const middle: Box[] = [];
   const others: Box[] = [];
   const sides = Array.from({length: LEVELS}, (_, level) => shorter / SHRINK ** level);
-  for (const side of new Set([Math.max(width, height), ...sides])) {
+  const longer = Math.max(width, height);
+  for (const side of new Set([longer, ...sides.filter((one) => NARROW * one >= longer)])) {
     for (const y of places(height, side)) {
       for (const x of places(width, side)) {
         const central = Math.abs(x + (side - width) / 2) < 1 && Math.abs(y + (side - height) / 2) < 1;
@@ -28,6 +31,11 @@ export function candidates(width: number, height: number): Box[] {
     }
   }
   return [...middle, ...others];
+}
+
+// Whether a picture is too narrow to look for faces in: none is as small as one in it would be.
+export function isStrip(width: number, height: number): boolean {
+  return NARROW * Math.min(width, height) < Math.max(width, height);
 }
 
 // Starts of an odd number of squares along an axis, so that one lies in the middle.
