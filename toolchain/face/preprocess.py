@@ -195,10 +195,10 @@ def softmax(logits: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     logits = np.ascontiguousarray(logits, np.float32)
     result = _buffer(out, logits.shape, "float32")
     flat, exponents = (array.reshape(len(array), -1) for array in (logits, result))
-    # Sums are in double precision: only what is not finite makes them so.
-    if not np.isfinite(cv2.sumElems(flat)[0]):
-        return _softmax_with_infinities(logits, result)
     if cv2.norm(flat, cv2.NORM_INF) > SAFE_EXPONENT:
+        # Sums are in double precision: only what is not finite makes them so.
+        if not np.isfinite(cv2.sumElems(flat)[0]):
+            return _softmax_with_infinities(logits, result)
         flat = np.subtract(flat, flat.max(axis=0), out=exponents)
         # OpenCV's exp is undefined for what vanishes in float32.
         np.maximum(flat, -SAFE_EXPONENT, out=exponents)
@@ -214,9 +214,7 @@ def _softmax_with_infinities(logits: np.ndarray, result: np.ndarray) -> np.ndarr
         np.exp(result, out=result)
     total = result.sum(axis=0)
     if not np.isfinite(total).all():
-        raise UnsupportedError(
-            "the network's output is not finite", "check the model file with `toolchain verify`"
-        )
+        raise _not_finite()
     result /= total
     return result
 
@@ -240,9 +238,21 @@ def _byte_planes(array: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _normalize(exponents: np.ndarray) -> None:
-    """Divide (classes, pixels) by the sum over the classes, in place."""
-    total = np.add.reduce(exponents, axis=0)
+    """Divide (classes, pixels) by the sum over the classes, in place.
+
+    Raises:
+        UnsupportedError: a sum is not finite.
+    """
+    total = cv2.reduce(exponents, 0, cv2.REDUCE_SUM)
+    if not np.isfinite(cv2.sumElems(total)[0]):
+        raise _not_finite()
     np.multiply(exponents, np.divide(np.float32(1), total, out=total), out=exponents)
+
+
+def _not_finite() -> UnsupportedError:
+    return UnsupportedError(
+        "the network's output is not finite", "check the model file with `toolchain verify`"
+    )
 
 
 def _moments(preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
