@@ -73,9 +73,12 @@ def measure(files: Sequence[Path], data: Path, pictures: int | None = None) -> d
         per file `bytes`.
 
     Raises:
-        UsageError: the files are of no trained face parser or of several, or the data are not there.
+        UsageError: the files are of no trained face parser or of several, two have the same name, or the data
+            are not there.
         UnsupportedError: a file cannot be run.
     """
+    if len({path.name for path in files}) < len(files):
+        raise UsageError("two files have the same name, by which figures are listed", "measure one by one")
     sidecars = {path: load_sidecar(path) for path in files}
     entry = _entry({sidecar.name for sidecar in sidecars.values()})
     if pictures is not None and pictures < 1:

@@ -147,7 +147,7 @@ def check_overlay(photograph: Path, overlay: Path) -> None:
 def test_training_commands_run_as_written(repository: Path) -> None:
     pages = [words for page in PAGES for words in tool_commands(page)]
     commands = [words for words in pages if words[:2] == ["train", "face-parsing"]]
-    assert len(commands) == 3
+    assert len(commands) == 4
     drawn = load_file(ROOT / "tests" / "toolchain" / "training" / "conftest.py", "drawn_faces")
     drawn.write_zip(repository / "celebamask_hq_256.zip", 4, 2)
     for words in commands:

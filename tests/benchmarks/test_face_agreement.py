@@ -81,6 +81,8 @@ def test_what_cannot_be_measured(files: list[str], faces: Path, tmp_path: Path) 
     other = tmp_path / "lenet-fp32.tflite"
     with pytest.raises(UsageError, match="no face parser"):
         measure([other], faces)
+    with pytest.raises(UsageError, match="the same name"):
+        measure([Path(files[0]), Path(files[0])], faces)
     with pytest.raises(UsageError, match="several networks"):
         measure([other, Path(files[0])], faces)
 
