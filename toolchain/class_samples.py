@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolchain.errors import UsageError
-from toolchain.parity import Arrays
+from toolchain.parity import Arrays, from_pixels
 from toolchain.spec import CLASSIFICATION, ModelSpec
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ class ClassSamples:
 
     def __iter__(self) -> Iterator[Arrays]:
         """Inputs by name; inputs beyond the first are zero."""
-        from toolchain.training.classification_module import as_inputs
-
         others = {t.name: np.zeros(t.shape, t.dtype) for t in self._spec.inputs[1:]}
         for number in range(len(self)):
-            pictures = as_inputs(self._split.images[self._chosen(number)], self._spec)
-            yield {self._spec.inputs[0].name: pictures.numpy(), **others}
+            pixels = self._split.images[self._chosen(number)].numpy()
+            contract = self._spec.preprocess
+            # Without a contract they are 0 to 1, as classifiers are trained on them.
+            pictures = pixels / np.float32(255) if contract is None else from_pixels(pixels, contract)
+            yield {self._spec.inputs[0].name: pictures, **others}
 
     def labels(self, count: int) -> list[np.ndarray] | None:
         """Class numbers of the network, (batch,) int64 for each of the first samples.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,32 @@ def digits(tmp_path: Path) -> str:
             header = np.array([magic, *array.shape], ">i4").tobytes()
             (tmp_path / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
     return f"mnist:{tmp_path}"
+
+
+WITHOUT_TRAINING = """
+import sys
+for package in ("lightning", "kornia", "torchmetrics"):
+    sys.modules[package] = None
+from toolchain.samples import samples, true_labels
+from toolchain.source import resolve
+spec = resolve("lenet").spec
+assert samples(spec, sys.argv[1], 3)[0][2]["image"].shape == (1, 1, 28, 28)
+assert len(true_labels(spec, sys.argv[1], 3)) == 3
+"""
+
+
+def test_what_only_trainings_need_is_not_needed(digits: str) -> None:
+    subprocess.run([sys.executable, "-P", "-c", WITHOUT_TRAINING, digits], check=True)
+
+
+def test_inputs_are_those_of_a_training(data: str) -> None:
+    from toolchain.training.classification_module import as_inputs
+    from toolchain.training.datasets.classification import open_classification
+
+    found = np.concatenate([sample["image"] for sample in stream(SPEC, data, 100, rounded=False)])
+    trained = as_inputs(open_classification(data, SIDE).validation.images, SPEC).numpy()
+    ordered = [array[np.lexsort(array[:, :, 0, 0].T)] for array in (found, trained)]
+    np.testing.assert_allclose(*ordered, rtol=1e-6)
 
 
 def test_a_classifier_is_calibrated_and_compared_on_its_data(digits: str, tmp_path: Path, capsys) -> None:
