@@ -142,8 +142,8 @@ class FaceEngine:
         """Parse the next frame.
 
         Faces that are known are parsed where they were. The detector runs when there is none, when a mask
-        shows that its face is gone or leaves its region, and every `redetect` frames; a face that it finds
-        is parsed in this same frame.
+        shows that its face is gone or leaves its region, when the picture is another, as after a cut, and
+        every `redetect` frames; a face that it finds is parsed in this same frame.
 
         Args:
             picture: (height, width, 3) RGB uint8; frames of one video have one size.
@@ -179,7 +179,7 @@ class FaceEngine:
         doubtful = False
         for track in self._tracks:
             track.wait = max(0, track.wait - 1)
-            doubtful |= bool(track.seen.doubt) and track.wait == 0
+            doubtful |= track.parser.cut or (bool(track.seen.doubt) and track.wait == 0)
         wanted = (
             self._redetect is not None and self._since >= self._redetect and len(self._tracks) < self._faces
         )
@@ -189,35 +189,46 @@ class FaceEngine:
         self._since = 0
         with stages.measure("detection"):
             boxes = self._detector.detect(picture)
+        stale = []
         for track in list(self._tracks):
             place = track.box
             match = max(boxes, key=partial(overlap, place), default=None)
             if match is not None and overlap(match, track.box) >= SAME_FACE:
                 boxes.remove(match)
                 self._look_again(track, match, picture, stages)
+            elif track.parser.cut:
+                stale.append(track)
             if track.seen.doubt:
                 track.wait = PATIENCE
             if track.seen.lost:
                 self._drop([track])
-        # A detector may be wrong; where the mask shows no face there is none.
-        tries = self._faces - len(self._tracks) + FURTHER_TRIES
-        for box in boxes[:tries]:
-            if len(self._tracks) < self._faces:
-                self._begin(picture, box, stages)
+        # What lies in an old region after a cut gives way to a face that the detector finds in the new shot.
+        if self._begin_in(boxes, self._faces - len(self._tracks) + len(stale), picture, stages):
+            self._drop(stale)
 
-    def _begin(self, picture: np.ndarray, box: Box, stages: Stages) -> None:
+    def _begin_in(self, boxes: list[Box], most: int, picture: np.ndarray, stages: Stages) -> int:
+        """Follow faces in boxes of a detector; says how many."""
+        begun = 0
+        # A detector may be wrong; where the mask shows no face there is none.
+        for box in boxes[: most + FURTHER_TRIES]:
+            if begun < most:
+                begun += self._begin(picture, box, stages)
+        return begun
+
+    def _begin(self, picture: np.ndarray, box: Box, stages: Stages) -> bool:
         track = _Track(box, self._parser())
         track.parse(picture, self._reader, stages)
         if track.seen.lost:
             self._idle.append(track.parser)
-            return
+            return False
         track.number = next(self._numbers)
         track.correct(box)
         self._tracks.append(track)
+        return True
 
     def _look_again(self, track: _Track, box: Box, picture: np.ndarray, stages: Stages) -> None:
         """A detector saw a face that is followed: doubtful ones are parsed again where it is."""
-        if track.seen.doubt and track.held.is_off(box):
+        if (track.seen.doubt or track.parser.cut) and track.held.is_off(box):
             track.held = HeldBox(box)
             track.parse(picture, self._reader, stages)
         if not track.seen.lost:

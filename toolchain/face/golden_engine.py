@@ -89,8 +89,11 @@ def _answer(x: float, y: float, side: float = 100.0, lost: str = "", doubt: str 
     return {"box": Box(x, y, side, side), "confidence": confidence, "lost": lost, "doubt": doubt}
 
 
-def _frame(*answers: dict[str, Any], found: Sequence[tuple[float, float, float]] = ()) -> dict[str, Any]:
-    return {"detections": [Box(x, y, side, side) for x, y, side in found], "answers": list(answers)}
+def _frame(
+    *answers: dict[str, Any], found: Sequence[tuple[float, float, float]] = (), cut: bool = False
+) -> dict[str, Any]:
+    boxes = [Box(x, y, side, side) for x, y, side in found]
+    return {"cut": cut, "detections": boxes, "answers": list(answers)}
 
 
 def _sequences() -> list[tuple[str, int, int | None, list[dict[str, Any]]]]:
@@ -133,6 +136,23 @@ def _sequences() -> list[tuple[str, int, int | None, list[dict[str, Any]]]]:
           _frame(_answer(*here), _answer(*there), found=[here, there]),
           _frame(_answer(*here), _answer(*there)), _frame(_answer(*here), _answer(*there)),
           _frame(_answer(*here), _answer(*there)), _frame(_answer(*here), _answer(*there))]),
+        ("a cut: another face in the old region gives way to the one that is found", 1, None,
+         [begun, _frame(_answer(210.0, 150.0), _answer(*there), found=[there], cut=True),
+          _frame(_answer(*there))]),
+        ("a cut to the same face: a new correction", 1, None,
+         [begun, _frame(_answer(203.0, 152.0, 96.0), found=[(206.0, 151.0, 104.0)], cut=True),
+          _frame(_answer(203.0, 152.0, 96.0))]),
+        ("a cut to a face half beside the region: parsed again there", 1, None,
+         [begun,
+          _frame(_answer(203.0, 152.0, 96.0), _answer(228.0, 160.0), found=[(230.0, 160.0, 100.0)], cut=True),
+          _frame(_answer(229.0, 160.0))]),
+        ("a cut, and nothing is found, or no face where the detector says so: followed on", 1, None,
+         [begun, _frame(_answer(210.0, 150.0), cut=True),
+          _frame(_answer(210.0, 150.0), gone, found=[there], cut=True), _frame(_answer(210.0, 150.0))]),
+        ("a cut while two faces are followed: one is found again, one elsewhere", 2, None,
+         [two, _frame(_answer(*here), _answer(*there), _answer(300.0, 300.0),
+                      found=[there, (300.0, 300.0, 100.0)], cut=True),
+          _frame(_answer(*there), _answer(300.0, 300.0))]),
         ("a face at the edge: the region reaches beyond the picture", 1, None,
          [_frame(_answer(-30.0, 420.0, doubt=DOUBT), found=[(-28.0, 418.0, 100.0)]),
           _frame(_answer(-30.0, 420.0, doubt=DOUBT))]),
@@ -150,6 +170,8 @@ def _sequence(
     picture = np.zeros((*shape, 3), np.uint8)
     made = []
     for frame in frames:
+        if frame["cut"]:
+            picture = 255 - picture
         reader.answers = [MaskFace(**answer) for answer in frame["answers"]]
         reader.parsed, runtime.previous, detector.boxes = [], [], frame["detections"]
         parsed = engine.process(picture)

@@ -47,6 +47,11 @@ class MovingMask:
         self._grey = np.empty(0)
         self._matrix = np.empty(0)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a mask to carry."""
+        return self._known
+
     def forget(self) -> None:
         """The next crop is the first of its kind."""
         self._known = False

@@ -180,6 +180,15 @@ class FaceParser:
         self._before = MovingMask(reuse)
         self._small = np.empty((len(self.contract.labels), SIDE, SIDE), np.float32)
         self._matrix = np.eye(2, 3)
+        self._cut = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether the last picture shows hardly anything of the one before, as after a cut.
+
+        Only known of networks that take a previous mask.
+        """
+        return self._cut
 
     @property
     def overview(self) -> tuple[np.ndarray, np.ndarray]:
@@ -241,6 +250,7 @@ class FaceParser:
         """
         check_picture(picture)
         contract, buffers = self.contract, self._buffers
+        self._cut = False
         with stages.measure("crop"):
             matrix = crop_matrix(square, contract.size)
             cut = crop(picture, matrix, contract.size, contract.preprocess.resize, buffers.cut)
@@ -250,6 +260,7 @@ class FaceParser:
             if contract.previous is not None:
                 before = self._before.carried(cut, matrix)
                 if before is None:
+                    self._cut = self._before.is_known
                     before = np.zeros(picture_sizes(contract.previous), np.float32)
                 arrays[contract.previous.name] = to_input(before, contract.previous, buffers.previous)
         with stages.measure("inference"):

@@ -127,6 +127,51 @@ def test_where_a_face_has_gone_the_detector_looks_in_the_same_frame(engine_of):
         assert not parsed.labels.any()
 
 
+def in_another_light(picture):
+    """The picture of another shot: grey instead of black, which is background for the network, too."""
+    return np.where(picture.any(axis=2, keepdims=True), picture, np.uint8(60))
+
+
+def test_after_a_cut_the_face_that_is_found_is_followed_and_not_another_in_the_old_region(engine_of):
+    detector = ToldDetector((100, 100))
+    engine = engine_of(detector)
+    engine.process(scene((100, 100)))
+    detector.faces = [(400, 200)]
+    picture = in_another_light(scene((105, 95), (400, 200)))
+    parsed = engine.process(picture)
+    assert parsed.detected
+    [face] = parsed.faces
+    assert face.number == 2
+    np.testing.assert_allclose((face.box.x, face.box.y), (400, 200), atol=3)
+    assert not parsed.labels[:, :300].any()
+    assert not engine.process(picture).detected
+
+
+def test_after_a_cut_in_which_no_face_is_found_the_one_in_the_old_region_is_followed(engine_of):
+    detector = ToldDetector((100, 100))
+    engine = engine_of(detector)
+    engine.process(scene((100, 100)))
+    # The second place shows no face.
+    for faces, shot in (([], in_another_light), ([(400, 200)], np.array)):
+        detector.faces = faces
+        parsed = engine.process(shot(scene((105, 95))))
+        assert parsed.detected
+        assert [face.number for face in parsed.faces] == [1]
+
+
+def test_after_a_cut_to_a_face_half_beside_the_old_region_the_region_moves_at_once(engine_of):
+    detector = ToldDetector((100, 100))
+    engine = engine_of(detector)
+    engine.process(scene((100, 100)))
+    detector.faces = [(130, 110)]
+    picture = in_another_light(scene((130, 110)))
+    parsed = engine.process(picture)
+    assert [face.number for face in parsed.faces] == [1]
+    np.testing.assert_allclose((parsed.faces[0].box.x, parsed.faces[0].box.y), (130, 110), atol=3)
+    # The first region of the frame is the old one.
+    assert len(engine._runtime.given) == 3
+
+
 def test_a_detection_without_a_face_in_the_mask_is_none(engine_of):
     detector = ToldDetector((20, 20, 180), (400, 200))
     [face] = engine_of(detector).process(scene((400, 200))).faces

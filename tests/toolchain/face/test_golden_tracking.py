@@ -66,6 +66,10 @@ def test_sequences_show_patience_doubles_and_further_faces() -> None:
     assert [len(frame["faces"]) for frame in further] == [1, 1, 1, 2, 2, 2, 2, 2]
     again = found["doubt where the face is elsewhere: parsed again there"]
     assert [len(frame["parsed"]) for frame in again] == [1, 2, 1]
+    after_a_cut = found["a cut: another face in the old region gives way to the one that is found"]
+    assert [[face["number"] for face in frame["faces"]] for frame in after_a_cut] == [[1], [2], [2]]
+    kept = found["a cut, and nothing is found, or no face where the detector says so: followed on"]
+    assert [len(frame["parsed"]) for frame in kept] == [1, 1, 2, 1]
     wrong = found["a detector that is wrong: the masks decide, one more box is tried"]
     # The parser of the first box has forgotten its mask before it looks at the second one.
     assert wrong[0]["previous"] == [False, False]

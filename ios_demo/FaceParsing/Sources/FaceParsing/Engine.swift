@@ -6,6 +6,8 @@ public protocol RegionParser: AnyObject {
     var probabilities: Planes { get }
     /// From the picture to that region.
     var matrix: Affine { get }
+    /// Whether the last picture shows hardly anything of the one before, as after a cut.
+    var isCut: Bool { get }
 
     /// Forgets the previous mask: the next picture is the first of its kind.
     func reset()
@@ -110,8 +112,8 @@ public final class FaceEngine {
     /// Parses the next frame.
     ///
     /// Faces that are known are parsed where they were. The detector runs when there is none, when a mask shows
-    /// that its face is gone or leaves its region, and every `redetect` frames; a face that it finds is parsed in
-    /// this same frame.
+    /// that its face is gone or leaves its region, when the picture is another, as after a cut, and every
+    /// `redetect` frames; a face that it finds is parsed in this same frame.
     public func process(_ picture: Picture, stages: Stages, detect: () throws -> [Box]) throws -> ParsedFrame {
         parsed = []
         for track in tracks {
@@ -160,7 +162,7 @@ public final class FaceEngine {
         var doubtful: Bool = false
         for track in tracks {
             track.wait = max(0, track.wait - 1)
-            if track.seen.isDoubtful && track.wait == 0 {
+            if track.parser.isCut || (track.seen.isDoubtful && track.wait == 0) {
                 doubtful = true
             }
         }
@@ -173,12 +175,15 @@ public final class FaceEngine {
 
     private func take(_ detections: [Box], _ picture: Picture, _ stages: Stages) throws {
         var boxes: [Box] = detections
+        var stale: [Track] = []
         for track in tracks {
             if let match = FaceEngine.nearest(boxes, to: track.box),
                 boxes[match].overlap(track.box) >= FaceEngine.sameFace
             {
                 let box: Box = boxes.remove(at: match)
                 try lookAgain(track, box, picture, stages)
+            } else if track.parser.isCut {
+                stale.append(track)
             }
             if track.seen.isDoubtful {
                 track.wait = FaceEngine.patience
@@ -187,11 +192,24 @@ public final class FaceEngine {
                 drop([track])
             }
         }
-        // A detector may be wrong; where the mask shows no face there is none.
-        let tries: Int = faces - tracks.count + FaceEngine.furtherTries
-        for box in boxes.prefix(max(0, tries)) where tracks.count < faces {
-            try begin(box, picture, stages)
+        // What lies in an old region after a cut gives way to a face that the detector finds in the new shot.
+        let most: Int = faces - tracks.count + stale.count
+        let begun: Int = try beginIn(boxes, most, picture, stages)
+        if begun > 0 {
+            drop(stale)
         }
+    }
+
+    /// Follows faces in boxes of a detector; returns how many.
+    private func beginIn(_ boxes: [Box], _ most: Int, _ picture: Picture, _ stages: Stages) throws -> Int {
+        var begun: Int = 0
+        // A detector may be wrong; where the mask shows no face there is none.
+        for box in boxes.prefix(most + FaceEngine.furtherTries) where begun < most {
+            if try begin(box, picture, stages) {
+                begun += 1
+            }
+        }
+        return begun
     }
 
     /// Index of the box that overlaps most, the first of several.
@@ -208,22 +226,24 @@ public final class FaceEngine {
         return best
     }
 
-    private func begin(_ box: Box, _ picture: Picture, _ stages: Stages) throws {
+    /// Follows the face in a box of a detector; false when the mask shows none there.
+    private func begin(_ box: Box, _ picture: Picture, _ stages: Stages) throws -> Bool {
         let track = Track(box, try parser())
         try parse(track, picture, stages)
         if track.seen.isLost {
             idle.append(track.parser)
-            return
+            return false
         }
         latestNumber += 1
         track.number = latestNumber
         track.correct(box)
         tracks.append(track)
+        return true
     }
 
     /// A detector saw a face that is followed: doubtful ones are parsed again where it is.
     private func lookAgain(_ track: Track, _ box: Box, _ picture: Picture, _ stages: Stages) throws {
-        if track.seen.isDoubtful && track.held.isOff(box) {
+        if (track.seen.isDoubtful || track.parser.isCut) && track.held.isOff(box) {
             track.held = HeldBox(box)
             try parse(track, picture, stages)
         }

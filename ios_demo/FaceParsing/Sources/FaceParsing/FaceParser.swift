@@ -10,6 +10,7 @@ public protocol Network: AnyObject {
 public final class FaceParser: RegionParser {
     public private(set) var probabilities: Planes
     public private(set) var matrix: Affine = Affine.identity
+    public private(set) var isCut: Bool = false
 
     private let contract: Contract
     private let network: Network
@@ -35,12 +36,14 @@ public final class FaceParser: RegionParser {
         let now = Affine(cropping: square, size: size)
         var inputs: [String: TensorValues] = [:]
         var grey: BytePlane? = nil
+        isCut = false
         try stages.measure(.crop) {
             let cut: Picture = try picture.cropped(now, size: size, resize: contract.preprocessing.resize)
             inputs[contract.image.name] = try TensorCodec.pictureInput(cut, contract.preprocessing, contract.image)
             if let previous = contract.previous {
                 let shrunk: BytePlane = cut.shrunkGrey(to: PreviousMask.greySide)
                 let carried: Planes? = before.carried(to: now, grey: shrunk, size: size)
+                isCut = carried == nil && before.isKnown
                 let known: Planes = carried ?? Planes(classes: contract.labels.count, height: size, width: size)
                 inputs[previous.name] = try TensorCodec.maskInput(known, previous)
                 grey = shrunk

@@ -16,6 +16,9 @@ public struct PreviousMask {
 
     public init() {}
 
+    /// Whether there is a mask to carry.
+    public var isKnown: Bool { return mask != nil }
+
     /// The next crop is the first of its kind.
     public mutating func forget() {
         mask = nil

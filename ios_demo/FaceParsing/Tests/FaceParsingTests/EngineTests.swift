@@ -8,6 +8,9 @@ private final class Answers {
     var next: [MaskFace] = []
     /// For every parsed region, whether a mask of before was kept for it.
     var previous: [Bool] = []
+    /// Number of the frame, and of the last one that shows another picture.
+    var frame: Int = 0
+    var cutIn: Int = -1
 }
 
 /// Says what it is told.
@@ -15,7 +18,9 @@ private final class ToldParser: RegionParser {
     let probabilities = Planes(classes: 0, height: 0, width: 0)
     let matrix: Affine = Affine.identity
     private let answers: Answers
+    private(set) var isCut: Bool = false
     private var isKept: Bool = false
+    private var lastFrame: Int = -1
 
     init(_ answers: Answers) {
         self.answers = answers
@@ -26,8 +31,10 @@ private final class ToldParser: RegionParser {
     }
 
     func parse(_ square: Square, of picture: Picture, stages: Stages) throws {
-        answers.previous.append(isKept)
+        isCut = isKept && answers.frame == answers.cutIn && answers.frame != lastFrame
+        answers.previous.append(isKept && !isCut)
         isKept = true
+        lastFrame = answers.frame
     }
 
     func read(_ box: Box, height: Int, width: Int) -> MaskFace {
@@ -62,6 +69,10 @@ final class EngineTests: XCTestCase {
                 let place: String = "\(one.name), frame \(number)"
                 told.next = try frame["answers"].list().map { try $0.decoded(MaskFace.self) }
                 told.previous = []
+                told.frame += 1
+                if try frame["cut"].flag() {
+                    told.cutIn = told.frame
+                }
                 let boxes: [Box] = try frame["detections"].list().map { try $0.box() }
                 let found: ParsedFrame = try engine.process(picture, stages: Stages()) { return boxes }
                 XCTAssertTrue(told.next.isEmpty, "\(place): fewer regions are parsed than there are answers")

@@ -28,6 +28,8 @@ export interface Parsed {
   cut: Uint8Array;
   // The previous mask that it was given; null for zeros.
   previous: Float32Array | null;
+  // Whether the picture shows hardly anything of the one before, as after a cut.
+  another: boolean;
   // The answer at a coarser size, which is enough to follow a face.
   small: Grid;
 }
@@ -67,7 +69,8 @@ export class Engine {
     const box = this.held.box;
     const parsed = await this.parse(picture, box, times);
     const seen = timed(times, 'detection', () => this.read(parsed, box, picture));
-    if (seen.lost) {
+    // What lies in the old region of a new shot has to pass for a face as in a search.
+    if (seen.lost || (parsed.another && !isCertain(seen, box))) {
       this.reset();
       return this.search(picture, times, tries);
     }
@@ -121,8 +124,7 @@ export class Engine {
       if (!seen.complete || seen.confidence < PROMISING) {
         return null;
       }
-      const off = Math.max(Math.abs(seen.box.x - box.x), Math.abs(seen.box.y - box.y)) / box.side;
-      if (!seen.lost && off < NEAR && seen.confidence >= CERTAIN) {
+      if (isCertain(seen, box)) {
         return seen.box;
       }
       box = seen.box;
@@ -136,6 +138,7 @@ export class Engine {
     const square = whole(faceSquare(box, margin, shift));
     const warp: Warp = warpOf(square, contract.size);
     const cut = new Uint8Array(3 * contract.size ** 2);
+    const known = this.before.isKnown;
     const previous = timed(times, 'crop', () => {
       crop(picture, warp, contract.size, resize, cut);
       this.writePicture(cut, network.image);
@@ -156,8 +159,14 @@ export class Engine {
       }
       return [found, coarse];
     });
-    return {face: {probabilities, warp, contract}, square, cut, previous, small};
+    return {face: {probabilities, warp, contract}, square, cut, previous, another: known && previous === null, small};
   }
+}
+
+// Whether a mask shows a face, all of it and in the middle of the region that was made for `box`.
+function isCertain(seen: MaskFace, box: Box): boolean {
+  const off = Math.max(Math.abs(seen.box.x - box.x), Math.abs(seen.box.y - box.y)) / box.side;
+  return !seen.lost && seen.complete && off < NEAR && seen.confidence >= CERTAIN;
 }
 
 function timed<T>(times: Times, stage: Stage, work: () => T): T {

@@ -40,6 +40,10 @@ export class MovingMask {
 
   constructor(private readonly size: number) {}
 
+  get isKnown(): boolean {
+    return this.mask !== null;
+  }
+
   forget(): void {
     this.mask = null;
   }

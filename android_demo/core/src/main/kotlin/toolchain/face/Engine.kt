@@ -8,6 +8,9 @@ fun interface Detector {
 
 /** Parses the region of one face, picture after picture, and remembers the mask before. */
 interface RegionParser {
+    /** Whether the last picture shows hardly anything of the one before, as after a cut. */
+    val cut: Boolean
+
     /** Forgets the mask before: the next picture is the first of its kind. */
     fun forget()
 
@@ -29,8 +32,8 @@ class TrackedFace<P : RegionParser>(val number: Int, val box: Box, val confidenc
  * Frames in, parsed faces out: a detector where no face is known, the previous mask where one is.
  *
  * Faces that are known are parsed where they were. The detector runs when there is none, when a mask shows that
- * its face is gone or leaves its region, and every [redetect] frames; a face that it finds is parsed in this
- * same frame. Not to be shared between threads.
+ * its face is gone or leaves its region, when the picture is another, as after a cut, and every [redetect] frames;
+ * a face that it finds is parsed in this same frame. Not to be shared between threads.
  *
  * @param faces how many faces are followed at most, the largest first.
  * @param redetect look for further faces every so many frames; null for never while one is followed.
@@ -98,7 +101,7 @@ class FaceEngine<P : RegionParser>(
         var doubtful = false
         for (track in tracks) {
             track.wait = maxOf(0, track.wait - 1)
-            doubtful = doubtful || (track.seen.doubt.isNotEmpty() && track.wait == 0)
+            doubtful = doubtful || track.parser.cut || (track.seen.doubt.isNotEmpty() && track.wait == 0)
         }
         val wanted = redetect != null && since >= redetect && tracks.size < faces
         return tracks.isEmpty() || doubtful || wanted
@@ -108,36 +111,49 @@ class FaceEngine<P : RegionParser>(
         since = 0
         boxes.clear()
         stages.measure(Stage.DETECTION) { boxes.addAll(detector.detect(picture)) }
+        val stale = ArrayList<Track>()
         for (track in tracks.toList()) {
             val match = boxes.maxByOrNull { overlap(track.box, it) }
             if (match != null && overlap(match, track.box) >= SAME_FACE) {
                 boxes.remove(match)
                 lookAgain(track, match, picture)
+            } else if (track.parser.cut) {
+                stale.add(track)
             }
             if (track.seen.doubt.isNotEmpty()) track.wait = PATIENCE
             if (track.seen.lost.isNotEmpty()) drop(track)
         }
-        // A detector may be wrong; where the mask shows no face there is none.
-        val tries = minOf(faces - tracks.size + FURTHER_TRIES, boxes.size)
-        for (index in 0 until tries) if (tracks.size < faces) begin(picture, boxes[index])
+        // What lies in an old region after a cut gives way to a face that the detector finds in the new shot.
+        if (beginIn(boxes, faces - tracks.size + stale.size, picture) > 0) for (track in stale) drop(track)
     }
 
-    private fun begin(picture: Picture, box: Box) {
+    /** Follows faces in boxes of a detector; returns how many. */
+    private fun beginIn(boxes: List<Box>, most: Int, picture: Picture): Int {
+        var begun = 0
+        // A detector may be wrong; where the mask shows no face there is none.
+        for (index in 0 until minOf(most + FURTHER_TRIES, boxes.size)) {
+            if (begun < most && begin(picture, boxes[index])) begun++
+        }
+        return begun
+    }
+
+    private fun begin(picture: Picture, box: Box): Boolean {
         val parser = idle.removeLastOrNull()?.also { it.forget() } ?: newParser()
         val track = Track(box, parser)
         track.parse(picture)
         if (track.seen.lost.isNotEmpty()) {
             idle.add(parser)
-            return
+            return false
         }
         track.number = ++numbers
         track.correct(box)
         tracks.add(track)
+        return true
     }
 
     /** A detector saw a face that is followed: doubtful ones are parsed again where it is. */
     private fun lookAgain(track: Track, box: Box, picture: Picture) {
-        if (track.seen.doubt.isNotEmpty() && track.held.isOff(box)) {
+        if ((track.seen.doubt.isNotEmpty() || track.parser.cut) && track.held.isOff(box)) {
             track.held = HeldBox(box)
             track.parse(picture)
         }

@@ -41,6 +41,9 @@ class FaceParser(private val contract: Contract, private val network: Network, p
     /** Picture to the last crop. */
     val matrix = Affine()
 
+    override var cut = false
+        private set
+
     override fun forget() = before.forget()
 
     override fun parse(picture: Picture, square: Square, held: Box): MaskFace {
@@ -62,7 +65,8 @@ class FaceParser(private val contract: Contract, private val network: Network, p
         pictureInput.write(crop, network.image)
         val input = maskInput ?: return
         greyShrink.shrink(crop, grey)
-        before.carried(grey, matrix, carried)
+        val known = before.isKnown
+        cut = !before.carried(grey, matrix, carried) && known
         input.write(carried, network.previous ?: throw Refusal("the model file has no input for the previous mask"))
     }
 

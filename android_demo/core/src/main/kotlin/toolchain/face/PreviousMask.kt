@@ -38,11 +38,14 @@ class PreviousMask(
     private val inverse = Affine()
     private val meeting = Meeting(greySide)
     private val enlarge = Enlarge(side, size)
-    private var known = false
+
+    /** Whether there is a mask to carry. */
+    var isKnown = false
+        private set
 
     /** The next crop is the first of its kind. */
     fun forget() {
-        known = false
+        isKnown = false
     }
 
     /**
@@ -56,7 +59,7 @@ class PreviousMask(
         shrunkGrey.copyInto(grey)
         planes.copyInto(mask)
         matrix.set(toCrop)
-        known = true
+        isKnown = true
     }
 
     /**
@@ -72,7 +75,7 @@ class PreviousMask(
     fun carried(now: IntArray, toCrop: Affine, out: FloatArray, flow: Flow? = null, back: Flow? = null): Boolean {
         require(out.size == classes * size * size) { "${out.size} values for $classes planes of $size x $size" }
         out.fill(0f)
-        if (!known) return false
+        if (!isKnown) return false
         between.setJoined(matrix, inverse.setInverse(toCrop))
         regroup()
         meeting.find(regrouped, now, flow, back, met)

@@ -147,8 +147,13 @@ private fun sequence(given: Golden): Any {
     val parsed = ArrayList<Square>()
     val previous = ArrayList<Boolean>()
     var boxes = emptyList<Box>()
+    var number = 0
+    var cutIn = -1
     class Told : RegionParser {
         private var known = false
+        private var last = -1
+        override var cut = false
+            private set
 
         override fun forget() {
             known = false
@@ -156,8 +161,10 @@ private fun sequence(given: Golden): Any {
 
         override fun parse(picture: Picture, square: Square, held: Box): MaskFace {
             parsed.add(square)
-            previous.add(known)
+            cut = known && number == cutIn && number != last
+            previous.add(known && !cut)
             known = true
+            last = number
             return answers.removeFirst()
         }
 
@@ -168,6 +175,8 @@ private fun sequence(given: Golden): Any {
     val frames = given.inners("frames").map { frame ->
         parsed.clear()
         previous.clear()
+        number++
+        if (frame.flag("cut")) cutIn = number
         boxes = frame.inners("detections").map { it.asBox() }
         frame.inners("answers").mapTo(answers) {
             MaskFace(it.box("box"), it.number("confidence"), it.text("lost"), it.text("doubt"))

@@ -30,6 +30,8 @@ class Golden(val raw: Map<*, *>) {
 
     fun text(key: String) = raw.getValue(key) as String
 
+    fun flag(key: String) = raw.getValue(key) as Boolean
+
     fun whole(key: String) = (raw.getValue(key) as Number).toInt()
 
     fun number(key: String) = goldenNumber(raw.getValue(key))
