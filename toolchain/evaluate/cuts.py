@@ -31,7 +31,7 @@ class Site:
         shot: number that all sites of a shot share.
         frame: number of the first frame after the cut.
         crops: HORIZON frames from there on.
-        alone: their labels (HORIZON, size, size) with an empty previous mask.
+        alone: their labels (HORIZON, size, size), each with an empty previous mask.
         in_turn: their labels without a cut.
         before: the frame before, in its own region, and its probabilities.
     """
@@ -55,18 +55,26 @@ class Cut:
         kind: OTHER, the frame before and its mask are from another shot, or JUMPED, they are the shot's own,
             shifted by JUMP.
         after: agreement (0-1) of each frame with its answer to an empty previous mask, within the face.
-        steady: the same agreement of the same frames without the cut.
+        begun: the same agreement of the same frames when the first one had an empty previous mask.
+        steady: the same without the cut. Here chance has a part: two masks of different pasts agree with
+            single answers now better, now worse.
     """
 
     clip: str
     frame: int
     kind: str
     after: tuple[float, ...]
+    begun: tuple[float, ...]
     steady: tuple[float, ...]
 
     @property
     def frames(self) -> int | None:
-        """How many frames agree less than without the cut, by more than TOLERANCE; None for all of them."""
+        """How many frames agree less than from an empty mask on, by more than TOLERANCE; None for all."""
+        return frames_to_recover(self.after, self.begun, TOLERANCE)
+
+    @property
+    def frames_to_steady(self) -> int | None:
+        """How many frames agree less than without the cut, by more than TOLERANCE; None for all."""
         return frames_to_recover(self.after, self.steady, TOLERANCE)
 
     def as_json(self) -> dict[str, Any]:
@@ -76,7 +84,9 @@ class Cut:
             "frame": self.frame,
             "kind": self.kind,
             "frames_to_recover": self.frames,
+            "frames_to_steady": self.frames_to_steady,
             "after": [round(100 * value, 2) for value in self.after],
+            "begun": [round(100 * value, 2) for value in self.begun],
             "steady": [round(100 * value, 2) for value in self.steady],
         }
 
@@ -110,19 +120,26 @@ def sites_of(
         )
 
 
-def cut_count(sites: Sequence[Site]) -> int:
-    """How many cuts `make_cuts` makes."""
+def run_count(sites: Sequence[Site]) -> int:
+    """How many times `make_cuts` runs HORIZON frames."""
     kinds = 2 if len({site.shot for site in sites}) > 1 else 1
-    return kinds * len(sites)
+    return (kinds + 1) * len(sites)
 
 
 def make_cuts(contender: Contender, sites: Sequence[Site], tick: Callable[[], None]) -> tuple[Cut, ...]:
-    """Run the frames after every site behind a frame that does not belong there."""
-    return tuple(
-        _cut(contender, site, kind, before, tick)
-        for index, site in enumerate(sites)
-        for kind, before in _strangers(sites, index)
-    )
+    """Run the frames after every site behind a frame that does not belong there, and behind none."""
+    cuts = []
+    for index, site in enumerate(sites):
+        begun = _agreement(site, labels_in_turn(contender, site.crops, tick)[0])
+        steady = _agreement(site, site.in_turn)
+        for kind, before in _strangers(sites, index):
+            labels, _ = labels_in_turn(contender, site.crops, tick, before=before)
+            cuts.append(Cut(site.clip, site.frame, kind, _agreement(site, labels), begun, steady))
+    return tuple(cuts)
+
+
+def _agreement(site: Site, labels: np.ndarray) -> tuple[float, ...]:
+    return tuple(face_agreement(made, right) for made, right in zip(labels, site.alone, strict=True))
 
 
 def _strangers(sites: Sequence[Site], index: int) -> Iterator[tuple[str, Seen]]:
@@ -143,13 +160,6 @@ def shifted(planes: np.ndarray, pixels: int) -> np.ndarray:
     return moved
 
 
-def _cut(contender: Contender, site: Site, kind: str, before: Seen, tick: Callable[[], None]) -> Cut:
-    labels, _ = labels_in_turn(contender, site.crops, tick, before=before)
-    after = tuple(face_agreement(made, right) for made, right in zip(labels, site.alone, strict=True))
-    steady = tuple(face_agreement(made, right) for made, right in zip(site.in_turn, site.alone, strict=True))
-    return Cut(site.clip, site.frame, kind, after, steady)
-
-
 def recovery(cuts: Sequence[Cut], kind: str | None = None) -> dict[str, Any] | None:
     """Figures over cuts, those of one kind or all; None without any.
 
@@ -166,11 +176,17 @@ def recovery(cuts: Sequence[Cut], kind: str | None = None) -> dict[str, Any] | N
         "cuts": len(chosen),
         "frames_median": None if median > HORIZON else median,
         "frames_worst": None if worst > HORIZON else worst,
-        f"within_{WITHIN}": sum(count is not None and count <= WITHIN for count in frames),
+        f"within_{WITHIN}": _soon(frames),
         "not_recovered": sum(count is None for count in frames),
+        f"steady_within_{WITHIN}": _soon([cut.frames_to_steady for cut in chosen]),
         "after": _mean([cut.after for cut in chosen]),
+        "begun": _mean([cut.begun for cut in chosen]),
         "steady": _mean([cut.steady for cut in chosen]),
     }
+
+
+def _soon(frames: Sequence[int | None]) -> int:
+    return sum(count is not None and count <= WITHIN for count in frames)
 
 
 def _mean(rows: list[tuple[float, ...]]) -> list[float]:

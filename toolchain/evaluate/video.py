@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+import cv2
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.evaluate.contenders import Contender, contract_like, is_file, open_contender
@@ -18,9 +21,9 @@ from toolchain.evaluate.cuts import (
     TOLERANCE,
     Cut,
     Site,
-    cut_count,
     make_cuts,
     recovery,
+    run_count,
     site_frames,
     sites_of,
 )
@@ -28,9 +31,10 @@ from toolchain.evaluate.flicker import Flicker, count_flicker
 from toolchain.evaluate.follow import cut_out, labels_alone, labels_in_turn
 from toolchain.evaluate.strip import write_strip
 from toolchain.face.clip import Clip, Shot, clip_files, scan_clip
+from toolchain.face.source import LOG_LEVEL, SPARE_FRAMES, SPARE_SHARE
 from toolchain.versions import versions
 
-VERSION = 1
+VERSION = 2
 # Shots in which the detector finds a face less often are left out: nothing says where their face is.
 SEEN = 0.5
 SHORTEST = 2
@@ -153,8 +157,8 @@ def evaluate_clips(
     the previous mask.
 
     A cut gives a frame a previous mask that does not belong there. A mask has recovered at the first frame
-    from which on (within HORIZON frames) it agrees with the answer to an empty previous mask as well as it
-    does without the cut, but for TOLERANCE.
+    from which on (within HORIZON frames) it agrees with single answers, those to an empty previous mask, as
+    well as one does that began with an empty mask after the cut, but for TOLERANCE.
 
     Args:
         artifacts: model files, zoo names or `file.py:factory`.
@@ -169,7 +173,7 @@ def evaluate_clips(
 
     Raises:
         UsageError: no such artefact, clip, option or folder.
-        UnsupportedError: an artefact is no face parser, or no clip shows a face.
+        UnsupportedError: an artefact is no face parser, a clip ends early, or no clip shows a face.
         MissingDependencyError: a package that runs one of the files is not installed.
     """
     start = perf_counter()
@@ -186,7 +190,7 @@ def evaluate_clips(
         scanned = []
         for file in clip_files(clips):
             progress(f"looking for faces in {file.name}")
-            scanned.append(scan_clip(file, limit, whole))
+            scanned.append(_scanned(file, limit, whole))
         if not any(is_used(shot) for clip in scanned for shot in clip.shots):
             raise UnsupportedError(
                 f"no face was found in '{clips}'",
@@ -194,6 +198,25 @@ def evaluate_clips(
             )
         judgements = [_judge(contender, scanned, whole, strips, progress) for contender in contenders]
     return ClipEvaluation(tuple(scanned), whole, tuple(judgements), perf_counter() - start)
+
+
+def _scanned(file: Path, limit: int | None, whole: bool) -> Clip:
+    """The shots of a clip of which all frames that are wanted can be decoded.
+
+    Raises:
+        UnsupportedError: fewer can be than the file says it has: figures of a part do not compare with others.
+    """
+    os.environ.setdefault(*LOG_LEVEL)
+    clip = scan_clip(file, limit, whole)
+    reader = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+    said = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+    reader.release()
+    if clip.frames < min(said - max(SPARE_FRAMES, SPARE_SHARE * said), limit or said):
+        raise UnsupportedError(
+            f"'{file}' ends early: {clip.frames} of {said} frames could be decoded",
+            f"copy or download it again, or judge its beginning alone with --limit {clip.frames}",
+        )
+    return clip
 
 
 def _check_options(
@@ -232,7 +255,7 @@ def _judge(
         flicker[clip.path.name] = flicker.get(clip.path.name, Flicker()) + counts
         if strips is not None:
             write_strip(strips, contender, clip, shot, crops, alone, in_turn, changes)
-    tick = _ticker(progress, f"{contender.name}, cuts", cut_count(sites) * HORIZON)
+    tick = _ticker(progress, f"{contender.name}, cuts", run_count(sites) * HORIZON)
     return ClipJudgement(contender, flicker, make_cuts(contender, sites, tick))
 
 

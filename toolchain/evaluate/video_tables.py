@@ -26,6 +26,7 @@ def clip_table(made: ClipEvaluation, judgement: ClipJudgement) -> Table:
         "same label, %",
         "frames to recover",
         f"within {WITHIN}",
+        f"as without cut within {WITHIN}",
     )
     rows = [_row(name, judgement, flicker) for name, flicker in judgement.flicker.items()]
     if len(rows) > 1:
@@ -50,13 +51,14 @@ def _row(name: str, judgement: ClipJudgement, flicker: Flicker) -> tuple[str, ..
     )
 
 
-def _recovered(name: str, judgement: ClipJudgement) -> tuple[str, str]:
+def _recovered(name: str, judgement: ClipJudgement) -> tuple[str, str, str]:
     figures = recovery([cut for cut in judgement.cuts if name in (ALL, cut.clip)])
     if figures is None:
-        return UNKNOWN, UNKNOWN
+        return UNKNOWN, UNKNOWN, UNKNOWN
     late = f"> {HORIZON}"
     median, worst = (late if figures[key] is None else str(figures[key]) for key in _FRAMES)
-    return f"{median}, worst {worst}", f"{figures[f'within_{WITHIN}']} of {figures['cuts']}"
+    soon, steady = (f"{figures[f'{kind}within_{WITHIN}']} of {figures['cuts']}" for kind in ("", "steady_"))
+    return f"{median}, worst {worst}", soon, steady
 
 
 _FRAMES = ("frames_median", "frames_worst")
@@ -76,9 +78,10 @@ def remarks(made: ClipEvaluation) -> Iterator[str]:
     if any(judgement.cuts for judgement in made.judgements):
         yield (
             "recovery: the frame before and its mask are replaced by those of another shot, or shifted by"
-            f" {JUMP:.0%} of the side; frames until agreement with the answer to an empty mask is that"
-            f" without the cut, less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames"
-            " (median over cuts)"
+            f" {JUMP:.0%} of the side; frames until agreement with single answers is that of a mask that"
+            f" began empty after the cut, less {100 * TOLERANCE:.0f} point, for the rest of {HORIZON} frames"
+            " (median over cuts); beside it, until it is that of the mask without the cut, in which chance"
+            " has a part"
         )
     for judgement in made.judgements:
         if not judgement.contender.takes_previous:

@@ -83,7 +83,7 @@ def test_table_and_pictures(
     shown = capsys.readouterr().out
     [row] = [line for line in shown.splitlines() if line.startswith("face.avi")]
     # Pairs, then shares with and without and their ratio; too few frames for cuts.
-    assert row.split()[1:] == ["4", "0.00", "0.00", "1.00", "0.00", "0.00", "1.00", "100.00", "-", "-"]
+    assert row.split()[1:] == ["4", "0.00", "0.00", "1.00", "0.00", "0.00", "1.00", "100.00", *"---"]
     assert f"wrote pictures into {folder}" in shown
     assert "made a network" not in shown
     [picture] = folder.iterdir()

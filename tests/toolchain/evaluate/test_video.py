@@ -171,6 +171,7 @@ def test_no_mask_is_carried_over_a_cut(network: str, networks: str, clips: Path)
     for cut in entry["cuts"]:
         assert cut["frames_to_recover"] == 0
         assert cut["after"][0] == 100
+        assert cut["after"] == cut["begun"]
     for key in ("recovery", "recovery_other_shot", "recovery_jump"):
         figures = entry[key]
         assert (figures["frames_worst"], figures["not_recovered"]) == (0, 0)
@@ -187,13 +188,15 @@ def test_one_shot_has_no_other_frame_to_take(networks: str, clips: Path) -> None
 
 def test_recovery_counts_what_does_not_recover() -> None:
     steady = (1.0,) * HORIZON
-    late = Cut("a", 5, "jump", (0.5, 0.5, *steady[2:]), steady)
-    never = Cut("a", 9, "jump", (0.5,) * HORIZON, steady)
+    late = Cut("a", 5, "jump", (0.5, 0.5, *steady[2:]), steady, (0.4,) * HORIZON)
+    never = Cut("a", 9, "jump", (0.5,) * HORIZON, steady, steady)
     assert (late.frames, never.frames) == (2, None)
+    assert (late.frames_to_steady, never.frames_to_steady) == (0, None)
     figures = recovery([late, never])
     assert figures is not None
     assert (figures["frames_median"], figures["frames_worst"]) == (None, None)
     assert (figures["within_3"], figures["not_recovered"], figures["cuts"]) == (1, 1, 2)
+    assert figures["steady_within_3"] == 1
 
 
 @pytest.mark.parametrize(
@@ -276,6 +279,19 @@ def test_clips_without_a_face_are_refused(networks: str, clips: Path) -> None:
     with pytest.raises(UnsupportedError, match="no face was found") as caught:
         evaluate_clips([f"{networks}:stuck"], clips, limit=4)
     assert "--whole" in caught.value.hint
+
+
+def test_a_clip_that_ends_early_is_refused(networks: str, clips: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.avi"
+    data = (clips / "a.avi").read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UnsupportedError, match=rf"cut\.avi' ends early: \d+ of {FRAMES} frames") as caught:
+        evaluate_clips([f"{networks}:stuck"], cut, whole=True)
+    frames = int(caught.value.hint.split()[-1])
+    assert 2 <= frames < FRAMES - 2
+    # Its beginning is there.
+    made = evaluate_clips([f"{networks}:stuck"], cut, whole=True, limit=frames)
+    assert made.clips[0].frames == frames
 
 
 def real(data_folder: Path, name: str, limit: int) -> ClipEvaluation:
