@@ -35,7 +35,7 @@ class QuantizeOptions:
     Attributes:
         calibration: real inputs; None for the ranges that the network's card holds.
         method: "minmax", "percentile", "entropy" or "mse".
-        count: how many samples to calibrate with at most.
+        count: how many samples to calibrate with at most; fewer are run where more would change nothing.
         equalize: scale channels against each other before; needs `calibration`.
         refine: round the weights adaptively, layer by layer, and correct the biases; needs `calibration`.
         kept_float: names of nodes that stay float.
@@ -75,8 +75,7 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
         return graph.clone()
     if options.refine and options.calibration is None:
         raise UsageError("--refine needs real inputs", "give them with --calibration")
-    made = prepared_graph(source, graph, options)
-    ranges = measured_ranges(source, made, options)
+    made, ranges = calibrated_graph(source, graph, options)
     float_form = made.clone() if options.refine else made
     place_pairs(made, ranges, options.kept_float, ACTIVATIONS[precision])
     if not is_quantized(made):
@@ -91,16 +90,46 @@ def quantized_graph(source: Source, graph: ir.Model, precision: str, options: Qu
     return made
 
 
-def prepared_graph(source: Source, graph: ir.Model, options: QuantizeOptions) -> ir.Model:
-    """A copy of a cleaned graph as pairs are placed in it: equalized where there is data for it."""
-    from toolchain.converters.quantize.equalize import equalize
+def calibrated_graph(
+    source: Source, graph: ir.Model, options: QuantizeOptions
+) -> tuple[ir.Model, dict[str, Range]]:
+    """A copy of a cleaned graph as pairs are placed in it, and the range of every value stored as integers.
+
+    With data the graph is equalized, and the ranges are those of the data; else they are the card's.
+
+    Raises:
+        UsageError: there is neither calibration data nor a card with ranges, or the data does not fit.
+        UnsupportedError: a value is not finite on the data.
+    """
+    from toolchain.converters.quantize.calibrate import METHODS, calibrate
     from toolchain.converters.quantize.integer_forms import write_integer_forms
+    from toolchain.converters.quantize.ledger import samples_enough
+    from toolchain.converters.quantize.place import stored_values
+    from toolchain.converters.quantize.ranges import ranges_from_card
 
     made = graph.clone()
     write_integer_forms(made, options.kept_float)
-    if options.calibration is not None and options.equalize:
-        equalize(made, _calibration_samples(source, made, options, EQUALIZED))
-    return made
+    if options.calibration is None:
+        if source.card is None:
+            raise UsageError(
+                f"int8 needs the ranges of all layers, and none were measured for '{source.spec.name}'",
+                "give real inputs with --calibration: a folder of pictures, .npy, .npz or celebamask:PATH",
+            )
+        return made, ranges_from_card(source.card)
+    names = stored_values(made, options.kept_float)
+    enough = samples_enough(made, names) if METHODS.get(options.method) else None
+    found = calibrate(
+        made,
+        _calibration_samples(source, graph, options, enough),
+        options.method,
+        options.progress,
+        _expected(source),
+        names=names,
+        equalized=EQUALIZED if options.equalize else 0,
+    )
+    for warning in found.warnings:
+        options.note(warning)
+    return made, found.ranges
 
 
 def _refine(source: Source, made: ir.Model, float_form: ir.Model, options: QuantizeOptions) -> None:
@@ -115,32 +144,6 @@ def _refine(source: Source, made: ir.Model, float_form: ir.Model, options: Quant
     refine(made, float_form, found)
 
 
-def measured_ranges(source: Source, graph: ir.Model, options: QuantizeOptions) -> dict[str, Range]:
-    """The range of every value that is stored as integers: from data, else from the network's card."""
-    from toolchain.converters.quantize.calibrate import calibrate
-    from toolchain.converters.quantize.place import stored_values
-    from toolchain.converters.quantize.ranges import ranges_from_card
-
-    if options.calibration is None:
-        if source.card is None:
-            raise UsageError(
-                f"int8 needs the ranges of all layers, and none were measured for '{source.spec.name}'",
-                "give real inputs with --calibration: a folder of pictures, .npy, .npz or celebamask:PATH",
-            )
-        return ranges_from_card(source.card)
-    found = calibrate(
-        graph,
-        _calibration_samples(source, graph, options),
-        options.method,
-        options.progress,
-        _expected(source),
-        names=stored_values(graph, options.kept_float),
-    )
-    for warning in found.warnings:
-        options.note(warning)
-    return found.ranges
-
-
 def _expected(source: Source) -> dict[str, Range]:
     """The range of the picture input that the contract's preprocessing makes."""
     from toolchain.converters.quantize.scheme import Range
@@ -152,18 +155,19 @@ def _expected(source: Source) -> dict[str, Range]:
 
 
 def _calibration_samples(
-    source: Source, graph: ir.Model, options: QuantizeOptions, count: int | None = None
+    source: Source, graph: ir.Model, options: QuantizeOptions, enough: int | None = None
 ) -> Iterator[Arrays]:
-    """The samples; a video parser sees every second picture with the mask of its own first answer to it.
+    """The samples, `enough` of them at most.
 
-    Arrays that are given for all inputs are taken as they are, masks included.
+    A video parser sees every second picture with the mask of its own first answer to it. Arrays that are
+    given for all inputs are taken as they are, masks included.
     """
     import onnx_ir
 
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert options.calibration is not None
-    found = stream(source.spec, options.calibration, count or options.count, TRAINED, rounded=False)
+    found = stream(source.spec, options.calibration, options.count, TRAINED, rounded=False, enough=enough)
     if not takes_previous_mask(source.spec) or _gives_masks(options.calibration):
         yield from found
         return

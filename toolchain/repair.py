@@ -12,7 +12,7 @@ import numpy as np
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays, compare
-from toolchain.quantize import ACTIVATIONS, QuantizeOptions, measured_ranges, prepared_graph
+from toolchain.quantize import ACTIVATIONS, QuantizeOptions, calibrated_graph
 from toolchain.runtimes.onnx_runtime import OnnxRuntime
 from toolchain.samples import answers, samples
 from toolchain.source import Source
@@ -332,8 +332,7 @@ def _quantizer(source: Source, graph: ir.Model, precision: str, options: Quantiz
     """Names of nodes that stay float -> graph with pairs; ranges are measured once."""
     from toolchain.converters.quantize.place import place_pairs
 
-    prepared = prepared_graph(source, graph, options)
-    ranges = measured_ranges(source, prepared, options)
+    prepared, ranges = calibrated_graph(source, graph, options)
 
     def quantize(kept: Collection[str]) -> ir.Model:
         made = prepared.clone()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from toolchain.class_samples import ClassSamples, is_classified
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.parity import Arrays, contract_range, from_pixels, to_pixels
 from toolchain.spec import CLASSIFICATION, PROBABILITIES, SEGMENTATION, ModelSpec, Preprocess, TensorSpec
+from toolchain.stored_arrays import StoredArray, stored_arrays
 
 if TYPE_CHECKING:
     from toolchain.training.datasets import FacePairs
@@ -53,7 +52,13 @@ def samples(spec: ModelSpec, calibration: str | Path | None, count: int) -> tupl
 
 
 def stream(
-    spec: ModelSpec, calibration: str | Path, count: int, split: str = MEASURED, *, rounded: bool = True
+    spec: ModelSpec,
+    calibration: str | Path,
+    count: int,
+    split: str = MEASURED,
+    *,
+    rounded: bool = True,
+    enough: int | None = None,
 ) -> Iterator[Arrays]:
     """As `samples`, one after the other: pictures are read when they are needed.
 
@@ -64,14 +69,17 @@ def stream(
         split: which part of a dataset.
         rounded: pictures are rounded to 8 bits and cut to the range of the contract; otherwise they are as
             the data holds them.
+        enough: how many of these are wanted; None for all. Pictures come with their classes mixed, so that
+            the first ones will do; rows of arrays may be sorted, so that they are taken evenly spread.
 
     Raises:
         UsageError: there is nothing at `calibration`, or it does not fit the network.
         UnsupportedError: a picture or array is damaged.
     """
-    found = _given(spec, calibration, split)
+    wanted = count if enough is None else min(count, enough)
+    found = _given(spec, calibration, split, count, wanted)
     number = -1
-    for number, sample in enumerate(itertools.islice(found, count)):  # noqa: B007
+    for number, sample in enumerate(itertools.islice(found, wanted)):  # noqa: B007
         yield _of_pixels(spec, sample, str(calibration)) if rounded else sample
     if number < 0:
         hint = f"pictures end in {', '.join(sorted(PICTURES))}"
@@ -135,18 +143,20 @@ def _folder_labels(spec: ModelSpec, folder: Path, count: int) -> list[np.ndarray
 
 
 def _array_labels(spec: ModelSpec, path: Path, count: int) -> list[np.ndarray] | None:
-    arrays = _loaded(path)
-    if LABELS not in arrays or any(tensor.name == LABELS for tensor in spec.inputs):
-        return None
-    labels, batch = arrays[LABELS], spec.inputs[0].shape[0]
-    number = min(count, sum(1 for _ in _from_arrays(spec, path)))
-    if labels.dtype.kind not in "iu" or not labels.ndim:
-        raise UnsupportedError(
-            f"'{LABELS}' in '{path}' holds {labels.dtype}, not integers", "save class numbers, from 0"
-        )
-    if len(labels) < number * batch:
-        raise UsageError(f"'{path}' holds {len(labels)} labels for {number * batch} samples", "one for each")
-    return [labels[index * batch :][:batch].astype(np.int64) for index in range(number)]
+    with stored_arrays(path) as arrays:
+        if LABELS not in arrays or any(tensor.name == LABELS for tensor in spec.inputs):
+            return None
+        stored, batch = arrays[LABELS], spec.inputs[0].shape[0]
+        number = min(count, _count(spec, _inputs_of(spec, path, arrays)))
+        if stored.dtype.kind not in "iu" or not stored.shape:
+            raise UnsupportedError(
+                f"'{LABELS}' in '{path}' holds {stored.dtype}, not integers", "save class numbers, from 0"
+            )
+        if stored.shape[0] < number * batch:
+            raise UsageError(
+                f"'{path}' holds {stored.shape[0]} labels for {number * batch} samples", "one for each"
+            )
+        return [stored.next_rows(batch).astype(np.int64) for _ in range(number)]
 
 
 def _of_pixels(spec: ModelSpec, sample: Arrays, where: str) -> Arrays:
@@ -171,7 +181,7 @@ def _of_pixels(spec: ModelSpec, sample: Arrays, where: str) -> Arrays:
     return {**sample, name: from_pixels(to_pixels(sample[name], spec.preprocess), spec.preprocess)}
 
 
-def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arrays]:
+def _given(spec: ModelSpec, calibration: str | Path, split: str, count: int, wanted: int) -> Iterator[Arrays]:
     text = str(calibration)
     if is_classified(text):
         return iter(ClassSamples(spec, text, trained=split == TRAINED))
@@ -181,7 +191,7 @@ def _given(spec: ModelSpec, calibration: str | Path, split: str) -> Iterator[Arr
     if text and Path(text).is_dir():
         return _from_folder(spec, Path(text))
     if text.endswith(ARRAYS):
-        return _from_arrays(spec, Path(text))
+        return _from_arrays(spec, Path(text), count, wanted)
     raise UsageError(
         f"no calibration data at '{text}'",
         "give a folder of pictures, a .npy or .npz file, or a dataset: celebamask:PATH, mnist:FOLDER",
@@ -343,26 +353,6 @@ def _from_dataset(spec: ModelSpec, text: str, split: str) -> Iterator[Arrays]:
         yield _from_picture(spec, data.pair(index)[0])
 
 
-def _loaded(path: Path) -> Arrays:
-    """Arrays by name; the only one of a .npy file has the name ""."""
-    if not path.exists():
-        raise UsageError(f"no file at '{path}'", "give a .npy or .npz file that exists")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnsupportedError(
-            f"'{path}' is not a readable .npy or .npz file: {error}", "write it again with numpy.savez"
-        ) from error
-    for name, array in arrays.items():
-        # Of what is no array, numpy gives the bytes.
-        if not isinstance(array, np.ndarray):
-            raise UnsupportedError(f"'{name}' in '{path}' is not an array", "write it again with numpy.savez")
-    return arrays
-
-
 def _shape_hint(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """What to do about an array whose samples have another shape than the network's."""
     if given == wanted:
@@ -372,8 +362,31 @@ def _shape_hint(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     return "samples are on the first axis, in the layout of the ONNX graph"
 
 
-def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
-    arrays = _loaded(path)
+def _from_arrays(spec: ModelSpec, path: Path, count: int, wanted: int) -> Iterator[Arrays]:
+    """`wanted` of the first `count` samples, evenly spread."""
+    with stored_arrays(path) as arrays:
+        found = _inputs_of(spec, path, arrays)
+        total = min(count, _count(spec, found))
+        chosen = set(np.linspace(0, total - 1, min(wanted, total)).round().astype(int).tolist())
+        for number in range(total):
+            sample = {tensor.name: _next(tensor, path, found[tensor.name]) for tensor in spec.inputs}
+            if number in chosen:
+                yield sample
+
+
+def _count(spec: ModelSpec, arrays: Mapping[str, StoredArray]) -> int:
+    return min(arrays[tensor.name].shape[0] // tensor.shape[0] for tensor in spec.inputs)
+
+
+def _next(tensor: TensorSpec, path: Path, array: StoredArray) -> np.ndarray:
+    rows = array.next_rows(tensor.shape[0])
+    if not np.isfinite(rows).all():
+        raise UnsupportedError(f"'{tensor.name}' in '{path}' has NaN or infinite values")
+    return rows.astype(tensor.dtype)
+
+
+def _inputs_of(spec: ModelSpec, path: Path, arrays: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
+    """The arrays of the network's inputs, which samples of these shapes can be read from."""
     if list(arrays) == [""]:
         if len(spec.inputs) != 1:
             names = ", ".join(tensor.name for tensor in spec.inputs)
@@ -385,7 +398,7 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
             raise UsageError(
                 f"'{path}' has no array '{tensor.name}'", f"it has: {', '.join(arrays) or 'none'}"
             )
-        if array.shape[1:] != tensor.shape[1:]:
+        if not array.shape or array.shape[1:] != tensor.shape[1:]:
             raise UsageError(
                 f"'{tensor.name}' in '{path}' has samples of shape {array.shape[1:]}, the network takes"
                 f" {tensor.shape[1:]}",
@@ -395,11 +408,4 @@ def _from_arrays(spec: ModelSpec, path: Path) -> Iterator[Arrays]:
             raise UnsupportedError(
                 f"'{tensor.name}' in '{path}' holds {array.dtype}, not real numbers", f"save {tensor.dtype}"
             )
-        if not np.isfinite(array).all():
-            raise UnsupportedError(f"'{tensor.name}' in '{path}' has NaN or infinite values")
-    batches = {tensor.name: tensor.shape[0] for tensor in spec.inputs}
-    count = min(len(arrays[name]) // batch for name, batch in batches.items())
-    for index in range(count):
-        yield {
-            t.name: arrays[t.name][index * t.shape[0] :][: t.shape[0]].astype(t.dtype) for t in spec.inputs
-        }
+    return {tensor.name: arrays[tensor.name] for tensor in spec.inputs}

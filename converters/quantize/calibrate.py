@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ import onnx_ir as ir
 
 from toolchain.converters.graph.rewrite import shape_of
 from toolchain.converters.quantize.check_data import InputCheck, check_sample, few_samples, unsettled
-from toolchain.converters.quantize.observe import MEMORY, Extremes, Histogram, Watcher, spread_sample
+from toolchain.converters.quantize.equalize import equalize, equalized_values
+from toolchain.converters.quantize.ledger import Choose, FirstSamples, Ledger, samples_enough
+from toolchain.converters.quantize.observe import MEMORY, Watcher
 from toolchain.converters.quantize.ranges import by_entropy, by_percentile, by_squared_error
 from toolchain.converters.quantize.scheme import Range
 from toolchain.errors import UnsupportedError, UsageError
@@ -18,7 +21,7 @@ from toolchain.errors import UnsupportedError, UsageError
 Sample = Mapping[str, np.ndarray]
 Progress = Callable[[int], None]
 
-METHODS: dict[str, Callable[[Histogram, Range], Range] | None] = {
+METHODS: dict[str, Choose | None] = {
     "minmax": None,
     "percentile": by_percentile,
     "entropy": by_entropy,
@@ -51,6 +54,7 @@ def calibrate(
     names: Collection[str] | None = None,
     memory: int = MEMORY,
     threads: int = 0,
+    equalized: int = 0,
 ) -> Calibration:
     """Run a graph on samples and find a range for each of its float values.
 
@@ -59,7 +63,7 @@ def calibrate(
     give the same ranges.
 
     Args:
-        model: a cleaned graph after `write_integer_forms`; it is not changed.
+        model: a cleaned graph after `write_integer_forms`; it is not changed unless `equalized`.
         samples: one array per input name each, in the graph's shapes, element types and value range.
         method: "minmax", "percentile" (99.99 % of the values), "entropy" or "mse".
         progress: called with the number of samples done, after each.
@@ -67,6 +71,8 @@ def calibrate(
         names: the values to find ranges of, as `stored_values` lists them; None for all.
         memory: bytes of values held at once; the graph runs several times a sample if they take more.
         threads: of ONNX Runtime; 0 for one for each core.
+        equalized: equalize the graph in place after so many samples (see `equalize`). What they showed is
+            brought to the new scales, so that they are not run again.
 
     Raises:
         UsageError: there are no samples, one of them does not fit the graph, or the method is unknown.
@@ -74,64 +80,98 @@ def calibrate(
     """
     if method not in METHODS:
         raise UsageError(f"calibration method '{method}' is unknown", f"one of {', '.join(METHODS)}")
-    watched = [name for name in _float_values(model) if names is None or name in names]
-    shapes, types = _inputs(model)
-    checks = {
-        name: InputCheck(name, (expected or {}).get(name)) for name in shapes if types[name].kind == "f"
-    }
-    choose = METHODS[method]
-    ledger = _Ledger(watched, histograms=choose is not None)
-    watcher = Watcher(model, watched, memory, threads, reuse=True)
-    for number, sample in enumerate(samples):
-        check_sample(number, sample, shapes, types)
-        for name, check in checks.items():
+    run = _Run(model, METHODS[method], progress, expected or {}, names, memory, threads)
+    numbered = enumerate(samples)
+    axes = equalized_values(model) if equalized else {}
+    if axes:
+        run.equalize(itertools.islice(numbered, equalized), axes)
+    run.take(numbered)
+    return run.result()
+
+
+class _Run:
+    """Checks samples, runs the graph on them, and takes in what they show."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        choose: Choose | None,
+        progress: Progress,
+        expected: Mapping[str, Range],
+        names: Collection[str] | None,
+        memory: int,
+        threads: int,
+    ) -> None:
+        self.model, self.choose, self.progress = model, choose, progress
+        self.memory, self.threads = memory, threads
+        self.watched = [name for name in _float_values(model) if names is None or name in names]
+        self.shapes, self.types = _inputs(model)
+        self.checks = {
+            name: InputCheck(name, expected.get(name)) for name in self.shapes if self.types[name].kind == "f"
+        }
+        self.ledger = Ledger(self.watched, histograms=choose is not None)
+
+    def take(self, samples: Iterable[tuple[int, Sample]]) -> None:
+        """Run the graph as it is."""
+        watcher = None
+        for number, sample in samples:
+            watcher = watcher or self._watcher(self.watched)
+            self._check(number, sample)
+            if not self.ledger.add(number, watcher.run(sample)):
+                raise self._not_finite(number, sample)
+            self.progress(number + 1)
+
+    def equalize(self, samples: Iterable[tuple[int, Sample]], axes: Mapping[str, int]) -> None:
+        """Run the graph as it is, and equalize it."""
+        first = FirstSamples(self.watched, axes)
+        watcher = self._watcher(list(dict.fromkeys([*self.watched, *axes])))
+        for number, sample in samples:
+            self._check(number, sample)
+            if not first.add(number, watcher.run(sample)):
+                raise self._not_finite(number, sample)
+            self.progress(number + 1)
+        first.enter(self.ledger, equalize(self.model, (), first.statistics()))
+
+    def result(self) -> Calibration:
+        """What was found."""
+        count = self.ledger.extremes.samples
+        if not count:
+            raise UsageError(
+                "there are no calibration samples", "give at least one; about 100 are a good number"
+            )
+        warnings = few_samples(count)
+        for check in self.checks.values():
+            warnings += check.warnings()
+        # Where histograms have seen enough, extremes that still grow are cut off.
+        enough = None if self.choose is None else samples_enough(self.model, self.watched)
+        if enough is None or count < enough:
+            warnings += unsettled(self.ledger.extremes)
+        return Calibration(self.ledger.ranges(self.choose), warnings, count)
+
+    def _watcher(self, names: Sequence[str]) -> Watcher:
+        return Watcher(self.model, names, self.memory, self.threads, reuse=True, optimized=True)
+
+    def _check(self, number: int, sample: Sample) -> None:
+        check_sample(number, sample, self.shapes, self.types)
+        for name, check in self.checks.items():
             check.add(np.asarray(sample[name]))
-        if not ledger.add(number, watcher.run(sample)):
-            raise _not_finite(model, number, sample, memory)
-        progress(number + 1)
-    if not ledger.extremes.samples:
-        raise UsageError("there are no calibration samples", "give at least one; about 100 are a good number")
-    warnings = few_samples(ledger.extremes.samples)
-    for check in checks.values():
-        warnings += check.warnings()
-    return Calibration(ledger.ranges(choose), warnings + unsettled(ledger.extremes), ledger.extremes.samples)
 
-
-class _Ledger:
-    """Extremes of all watched values, and their histograms where a method reads them."""
-
-    def __init__(self, names: list[str], histograms: bool) -> None:
-        self.extremes = Extremes(names)
-        self.histograms = [Histogram() for _ in names] if histograms else []
-        self._place = {name: index for index, name in enumerate(names)}
-
-    def add(self, number: int, values: Iterable[tuple[str, np.ndarray]]) -> bool:
-        """Take in one sample; False when a value is not finite."""
-        lows, highs = np.full(len(self._place), np.inf), np.full(len(self._place), -np.inf)
-        for name, array in values:
-            if not array.size:
-                continue
-            low, high = float(array.min()), float(array.max())
-            if not np.isfinite([low, high]).all():
-                return False
-            place = self._place[name]
-            lows[place], highs[place] = low, high
-            if self.histograms:
-                self.histograms[place].add(spread_sample(array, number))
-        self.extremes.add(lows, highs)
-        return True
-
-    def ranges(self, choose: Callable[[Histogram, Range], Range] | None) -> dict[str, Range]:
-        """A range by name; a value without elements has the range 0 to 0."""
-        found = {}
-        for index, name in enumerate(self.extremes.names):
-            low, high = float(self.extremes.low[index]), float(self.extremes.high[index])
-            extremes = Range(low, high) if low <= high else Range(0.0, 0.0)
-            if choose is None or low > high:
-                found[name] = extremes
-            else:
-                found[name] = choose(self.histograms[index], extremes)
-        return found
+    def _not_finite(self, number: int, sample: Sample) -> UnsupportedError:
+        """The error for a sample with NaN or infinity inside, with the first layer that makes it."""
+        names = _float_values(self.model)
+        order = {name: index for index, name in enumerate(names)}
+        counts = {
+            name: count
+            for name, array in Watcher(self.model, names, self.memory).run(sample)
+            if (count := int((~np.isfinite(array)).sum()))
+        }
+        first = min(counts, key=lambda name: order[name])
+        maker = next(node for node in self.model.graph if any(v.name == first for v in node.outputs))
+        return UnsupportedError(
+            f"node '{maker.name}' ({maker.op_type}) makes {counts[first]} NaN or infinite values in '{first}'"
+            f" on calibration sample {number}; it is the first of {len(counts)} such values",
+            "infinity has no integer: use large finite numbers instead, or find out why it overflows",
+        )
 
 
 def _float_values(model: ir.Model) -> list[str]:
@@ -149,21 +189,3 @@ def _inputs(model: ir.Model) -> tuple[dict[str, tuple[int, ...]], dict[str, np.d
         shapes[value.name] = shape_of(value) or ()
         types[value.name] = np.dtype(value.dtype.numpy())
     return shapes, types
-
-
-def _not_finite(model: ir.Model, number: int, sample: Sample, memory: int) -> UnsupportedError:
-    """The error for a sample on which the network makes NaN or infinity, with the first layer that does."""
-    names = _float_values(model)
-    order = {name: index for index, name in enumerate(names)}
-    counts = {
-        name: count
-        for name, array in Watcher(model, names, memory).run(sample)
-        if (count := int((~np.isfinite(array)).sum()))
-    }
-    first = min(counts, key=lambda name: order[name])
-    maker = next(node for node in model.graph if any(value.name == first for value in node.outputs))
-    return UnsupportedError(
-        f"node '{maker.name}' ({maker.op_type}) makes {counts[first]} NaN or infinite values in '{first}' on"
-        f" calibration sample {number}; it is the first of {len(counts)} such values",
-        "infinity has no integer: use large finite numbers instead, or find out why the network overflows",
-    )

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.graph.rewrite import add_initializer
+from toolchain.converters.quantize.observe import Watcher
 from toolchain.errors import UsageError
 
 Sample = Mapping[str, np.ndarray]
 
-REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSumSquare")
+BLOCK = 4096
 
 
 @dataclass
@@ -42,10 +42,10 @@ class ChannelStatistics:
 def channel_statistics(
     model: ir.Model, axes: Mapping[str, int], samples: Iterable[Sample]
 ) -> dict[str, ChannelStatistics]:
-    """Run the network on samples and reduce values to figures per channel inside the graph.
+    """Run the network on samples and reduce values to figures per channel.
 
     Args:
-        model: any graph that ONNX Runtime runs, opset 18 or newer; it is not changed.
+        model: any graph without quantization pairs that ONNX Runtime runs; it is not changed.
         axes: value name -> axis of its channels.
         samples: one {input name: array} each, read once, one at a time.
 
@@ -55,29 +55,76 @@ def channel_statistics(
     Raises:
         UsageError: there are no samples.
     """
-    probed = model.clone()
-    _add_reductions(probed.graph, axes)
-    session = session_of(probed, threads=0)
-    names = [f"{name}:{kind}" for name in axes for kind in REDUCTIONS]
-    total: dict[str, ChannelStatistics] = {}
-    count = 0
+    watcher = Watcher(model, list(axes), reuse=True, optimized=True)
+    total = Total()
     for sample in samples:
-        made = iter(session.run(names, dict(sample))) if names else iter(())
-        count += 1
-        for name in axes:
-            low, high, mean, square = (next(made).astype(np.float64) for _ in REDUCTIONS)
-            if name not in total:
-                total[name] = ChannelStatistics(low, high, mean, square)
-                continue
-            known = total[name]
-            known.low, known.high = np.minimum(known.low, low), np.maximum(known.high, high)
-            known.mean, known.mean_square = known.mean + mean, known.mean_square + square
-    if not count:
-        raise UsageError("there are no calibration samples", "give some with --calibration")
-    for name, known in total.items():
-        size = _elements_per_channel(probed.graph, name, axes[name])
-        known.mean, known.mean_square = known.mean / count, known.mean_square / (count * size)
-    return total
+        for name, array in watcher.run(sample):
+            total.add(name, figures_of(array, axes[name]))
+        total.samples += 1
+    return total.means()
+
+
+def figures_of(array: np.ndarray, axis: int) -> ChannelStatistics:
+    """The figures of one array, float32, with its channels on `axis`."""
+    channels = array.shape[axis]
+    rows = np.moveaxis(array, axis, 0).reshape(channels, -1)
+    size = max(rows.shape[1], 1)
+    return ChannelStatistics(
+        rows.min(axis=1, initial=np.inf).astype(np.float64),
+        rows.max(axis=1, initial=-np.inf).astype(np.float64),
+        _products(rows, np.ones_like(rows[:1])) / size,
+        _products(rows, rows) / size,
+    )
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Scalar products of rows, float64: in blocks, which round less and need no second thread."""
+    cut = left.shape[1] // BLOCK * BLOCK
+
+    def products(part: slice, length: int) -> np.ndarray:
+        rows, columns = (array[:, part].reshape(len(array), -1, length) for array in (left, right))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.matmul(rows[:, :, None, :], columns[:, :, :, None])
+        return found.reshape(len(left), -1).sum(axis=1, dtype=np.float64)
+
+    rest = left.shape[1] - cut
+    total = products(slice(0, cut), BLOCK)
+    return total + products(slice(cut, None), rest) if rest else total
+
+
+class Total:
+    """Figures of several values over samples.
+
+    Attributes:
+        samples: how many there were; counted by the caller.
+    """
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._known: dict[str, ChannelStatistics] = {}
+
+    def add(self, name: str, found: ChannelStatistics) -> None:
+        """Take in one value of one sample."""
+        known = self._known.get(name)
+        if known is None:
+            self._known[name] = found
+            return
+        known.low, known.high = np.minimum(known.low, found.low), np.maximum(known.high, found.high)
+        known.mean, known.mean_square = known.mean + found.mean, known.mean_square + found.mean_square
+
+    def means(self) -> dict[str, ChannelStatistics]:
+        """Value name -> figures over all samples.
+
+        Raises:
+            UsageError: there were no samples.
+        """
+        if not self.samples:
+            raise UsageError("there are no calibration samples", "give some with --calibration")
+        count = self.samples
+        return {
+            name: ChannelStatistics(known.low, known.high, known.mean / count, known.mean_square / count)
+            for name, known in self._known.items()
+        }
 
 
 def session_of(model: ir.Model, threads: int = 1) -> Any:
@@ -90,8 +137,6 @@ def session_of(model: ir.Model, threads: int = 1) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # In the order of the graph, so that nodes placed behind a value run while it is there.
-    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.intra_op_num_threads = threads
     # Its threads would wait actively while figures are added up.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -100,38 +145,3 @@ def session_of(model: ir.Model, threads: int = 1) -> Any:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = ir.to_proto(model).SerializeToString()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def _values(graph: ir.Graph) -> dict[str, ir.Value]:
-    found = {value.name: value for value in graph.inputs if value.name}
-    found.update({value.name: value for node in graph for value in node.outputs if value.name})
-    return found
-
-
-def _elements_per_channel(graph: ir.Graph, name: str, axis: int) -> int:
-    shape = _values(graph)[name].shape
-    assert shape is not None
-    sizes = shape.numpy()
-    return int(np.prod(sizes)) // max(sizes[axis], 1)
-
-
-def _add_reductions(graph: ir.Graph, axes: Mapping[str, int]) -> None:
-    values = _values(graph)
-    graph.outputs.clear()
-    for name, axis in axes.items():
-        value = values[name]
-        assert value.shape is not None
-        others = np.array([a for a in range(len(value.shape)) if a != axis % len(value.shape)], np.int64)
-        place = add_initializer(graph, others, f"{name}:axes")
-        for kind in REDUCTIONS:
-            node = ir.node(kind, [value, place], {"keepdims": 0})
-            made = node.outputs[0]
-            made.name, made.type = f"{name}:{kind}", ir.TensorType(ir.DataType.FLOAT)
-            made.shape = ir.Shape([value.shape[axis]])
-            # Behind the value, so that it can be forgotten: at the end of the graph all would be held.
-            producer = value.producer()
-            if producer is None:
-                graph.insert_before(graph[0], node)
-            else:
-                graph.insert_after(producer, node)
-            graph.outputs.append(made)

@@ -20,6 +20,8 @@ OFF_SCALE = 4.0
 # Neighbouring pixels of pictures correlate by 0.8 to 0.99, those of noise by 0.
 NOISE = 0.2
 SMALLEST_PICTURE = 8
+# So many samples are looked at for what pictures have in common.
+LOOKED_AT = 8
 # In a picture whose interleaved colours were taken for rows, pixels of one colour are that much more alike.
 INTERLEAVED = 0.03
 COLOURS = (2, 3, 4)
@@ -105,7 +107,8 @@ class InputCheck:
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.samples += 1
         self.constant += low >= high
-        if low < high and array.ndim == 4 and min(array.shape[2:]) >= SMALLEST_PICTURE:
+        picture = array.ndim == 4 and min(array.shape[2:]) >= SMALLEST_PICTURE
+        if low < high and picture and self.pictures < LOOKED_AT:
             self.pictures += 1
             self.down += _correlation(array, 2)
             self.along += _correlation(array, 3)
@@ -160,12 +163,11 @@ class InputCheck:
 
 def _correlation(array: np.ndarray, axis: int, distance: int = 1) -> float:
     """Correlation of values `distance` apart along an axis, the mean taken off before."""
-    data = array.astype(np.float64)
-    before = data.take(range(data.shape[axis] - distance), axis)
-    after = data.take(range(distance, data.shape[axis]), axis)
+    data = np.moveaxis(array.astype(np.float64), axis, -1)
+    before, after = data[..., :-distance], data[..., distance:]
     before, after = before - before.mean(), after - after.mean()
-    power = float(np.sqrt((before**2).sum() * (after**2).sum()))
-    return float((before * after).sum() / power) if power else 0.0
+    power = np.sqrt(float((before**2).sum()) * float((after**2).sum()))
+    return float((before * after).sum()) / power if power else 0.0
 
 
 def few_samples(samples: int) -> list[str]:

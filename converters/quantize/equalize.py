@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +19,6 @@ from toolchain.converters.quantize.channel_statistics import (
 from toolchain.converters.quantize.noise import Predictor
 from toolchain.converters.quantize.offsets import apply_offsets, offset_sources, spread
 from toolchain.converters.quantize.scale_groups import ScaleGroup, input_channels, scale_groups, upper_bound
-from toolchain.converters.quantize.scheme import Range
 
 HEADROOM = 1.1
 """Below the bound of a Clip, a channel keeps room for values that many times its calibrated maximum."""
@@ -30,13 +31,35 @@ WEIGHT_POWERS = (0.0, 0.25, 0.5)
 
 STEPS = 60
 RATE = 0.1
+# Of Adam: how much of the slopes, of their squares, and of nothing it keeps.
+MOMENTUM, MEMORY, TINY = 0.9, 0.999, 1e-8
 
 Statistics = dict[str, ChannelStatistics]
 
 
+@dataclass(frozen=True)
+class Rescaled:
+    """What became of a value: (x - offset) / factor in each channel.
+
+    Attributes:
+        low, high: its smallest and largest number on the samples.
+        factors, offset: (channels,) float64.
+    """
+
+    low: float
+    high: float
+    factors: np.ndarray
+    offset: np.ndarray
+
+    def of(self, numbers: np.ndarray, channels: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """What numbers of these channels became, in their own type."""
+        offset, factors = (array.astype(numbers.dtype) for array in (self.offset, self.factors))
+        return (numbers - offset[channels]) / factors[channels]
+
+
 def equalize(
     model: ir.Model, samples: Iterable[Sample], statistics: Statistics | None = None
-) -> dict[str, Range]:
+) -> dict[str, Rescaled]:
     """Divide channels by factors and move them by offsets so that rounding to int8 harms least, in place.
 
     ::
@@ -63,20 +86,20 @@ def equalize(
     of the first weights, as in arXiv:2211.10438, since scales for each output channel already equalize these.
 
     Args:
-        model: a cleaned graph; calibrate it again afterwards, or take over the ranges returned.
+        model: a cleaned graph.
         samples: calibration samples; not read when `statistics` are given.
         statistics: figures of the values that `equalized_values` lists; kept up to date.
 
     Returns:
-        New smallest and largest number of each value that was changed; empty when nothing was.
+        Each value that was changed; empty when nothing was.
     """
     known = channel_statistics(model, equalized_values(model), samples) if statistics is None else statistics
-    ranges: dict[str, Range] = {}
+    changed: dict[str, Rescaled] = {}
     for group in scale_groups(model.graph):
-        found = _fit(group, known)
-        if found is None:
+        fitted = _fit(group, known) if _finite(group, known) else None
+        if fitted is None:
             continue
-        factors, offsets = found
+        factors, offsets = fitted
         apply_offsets(group, offsets)
         for node in group.producers:
             absorb_affine(node, 1.0 / factors, None)
@@ -84,9 +107,10 @@ def equalize(
             _scale_inputs(node, factors)
         for value in group.values:
             name = value.name or ""
-            known[name] = _changed(known[name], factors, offsets.get(value, np.zeros(group.channels)))
-            ranges[name] = Range(float(known[name].low.min()), float(known[name].high.max()))
-    return ranges
+            offset = offsets.get(value, np.zeros(group.channels))
+            known[name] = found = _changed(known[name], factors, offset)
+            changed[name] = Rescaled(float(found.low.min()), float(found.high.max()), factors, offset)
+    return changed
 
 
 def equalized_values(model: ir.Model) -> dict[str, int]:
@@ -98,39 +122,58 @@ def equalized_values(model: ir.Model) -> dict[str, int]:
     return names
 
 
+def _finite(group: ScaleGroup, known: Statistics) -> bool:
+    read = [*group.values, *(node.outputs[0] for node in group.consumers)]
+    figures = (known[value.name or ""] for value in read)
+    return all(np.isfinite([found.low, found.high, found.mean_square]).all() for found in figures)
+
+
 def _fit(group: ScaleGroup, known: Statistics) -> tuple[np.ndarray, dict[ir.Value, np.ndarray]] | None:
     """Factors, and offsets of all values that have one; None where no gain is predicted."""
-    import torch
-
-    predictor = Predictor(group, known)
-    low, high = (torch.from_numpy(limit) for limit in _limits(group, known))
     sources, movable = offset_sources(group)
-    widths = [known[v.name or ""].high - known[v.name or ""].low for v in sources]
-    units = [torch.from_numpy(np.full(group.channels, width.max())) for width in widths]
-    ones = torch.ones(group.channels, dtype=torch.float64)
-    least = float(predictor.noise(ones, {})[0]) * GAIN
-    best: tuple[torch.Tensor, dict[ir.Value, torch.Tensor]] | None = None
-    candidates = [
-        start.clamp(low, high) for start in map(torch.from_numpy, _starts(group, known, predictor.sizes))
-    ]
-    first = min(candidates, key=lambda factors: float(predictor.noise(factors, {})[0]))
-    logs = first.log().requires_grad_()
-    shares = [torch.zeros_like(unit).requires_grad_() for unit in units]
-    adam = torch.optim.Adam([logs, *shares], lr=RATE)
-    fade = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS, RATE / 100)
+    count = len(sources)
+    shares = spread(group, movable, dict(zip(sources, np.eye(count), strict=True)))
+    predictor = Predictor(group, known, shares, count)
+    low, high = _limits(group, known)
+    still = np.zeros((count, group.channels))
+    widths = [(known[v.name or ""].high - known[v.name or ""].low).max() for v in sources]
+    units = np.array(widths).reshape(count, 1)
+    least = predictor.noise(np.ones(group.channels), still).exact * GAIN
+    best: tuple[np.ndarray, np.ndarray] | None = None
+    starts = [start.clip(low, high) for start in _starts(group, known, predictor.sizes)]
+    start = min(starts, key=lambda factors: predictor.noise(factors, still).exact)
+    place, descent = np.concatenate([np.log(start)[None], still]), _Descent()
     for _ in range(STEPS):
-        factors = logs.exp().clamp(low, high)
-        moved = {value: share * unit for value, share, unit in zip(sources, shares, units, strict=True)}
-        offsets = spread(group, movable, moved)
-        noise, smooth = predictor.noise(factors, offsets)
-        if float(noise) < least:
-            least = float(noise)
-            best = factors.detach().clone(), {v: c.detach().clone() for v, c in offsets.items()}
-        adam.zero_grad()
-        smooth.log().backward()
-        adam.step()
-        fade.step()
-    return None if best is None else (best[0].numpy(), {value: c.numpy() for value, c in best[1].items()})
+        free = np.exp(place[0])
+        factors, offsets = free.clip(low, high), place[1:] * units
+        found = predictor.noise(factors, offsets)
+        if found.exact < least:
+            least, best = found.exact, (factors, offsets)
+        slopes = np.concatenate([(found.by_log_factor * (factors == free))[None], found.by_offset * units])
+        place = place - descent.step(slopes / found.smooth)
+    if best is None:
+        return None
+    return best[0], {value: share @ best[1] for value, share in shares.items()}
+
+
+class _Descent:
+    """Steps of Adam (Kingma and Ba 2015, arXiv:1412.6980), whose rate falls along a cosine to a hundredth."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: np.ndarray | float = 0.0
+        self._square: np.ndarray | float = 0.0
+
+    def step(self, slopes: np.ndarray) -> np.ndarray:
+        """What to subtract."""
+        share = (1 + math.cos(math.pi * self._count / STEPS)) / 2
+        rate = RATE * (0.01 + 0.99 * share)
+        self._count += 1
+        self._mean = MOMENTUM * self._mean + (1 - MOMENTUM) * slopes
+        self._square = MEMORY * self._square + (1 - MEMORY) * slopes**2
+        mean = self._mean / (1 - MOMENTUM**self._count)
+        square = self._square / (1 - MEMORY**self._count)
+        return rate * mean / (np.sqrt(square) + TINY)
 
 
 def _starts(group: ScaleGroup, known: Statistics, sizes: np.ndarray) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 BINS = 8192
-SAMPLED = 32768
+SAMPLED = 16384
 """Values of one tensor of one sample that go into its histogram; the extremes are those of all."""
 # Golden section: offsets of the sampled positions never repeat and fill the stride evenly.
 GOLDEN = 0.6180339887498949
@@ -63,10 +63,12 @@ class Histogram:
         """Count finite float values of any shape."""
         if not values.size:
             return
-        flat = values.reshape(-1).astype(np.float64)
+        flat = values.reshape(-1)
         self._widen(float(flat.min()), float(flat.max()))
-        index = np.floor(flat * 2.0 ** -self._exponent()).astype(np.int64) - self.first
-        self.counts += np.bincount(index, minlength=BINS)
+        index = np.multiply(flat, 2.0 ** -self._exponent(), dtype=np.float64)
+        np.floor(index, out=index)
+        index -= self.first
+        self.counts += np.bincount(index.astype(np.int64), minlength=BINS)
         self.zeros += int(flat.size - np.count_nonzero(flat))
 
     def _exponent(self) -> int:
@@ -136,15 +138,19 @@ def spread_sample(values: np.ndarray, turn: int) -> np.ndarray:
 
     The stride is odd and mostly no divisor of a row, so that no column of a picture is preferred.
     """
-    flat = values.reshape(-1)
-    if flat.size <= SAMPLED:
-        return flat
-    stride = -(-flat.size // SAMPLED) | 1
-    return flat[int(turn * GOLDEN % 1 * stride) :: stride]
+    return values.reshape(-1)[spread_places(values.size, turn)]
+
+
+def spread_places(size: int, turn: int) -> slice:
+    """Where `spread_sample` takes its values from, of `size` in a row."""
+    if size <= SAMPLED:
+        return slice(0, size, 1)
+    stride = -(-size // SAMPLED) | 1
+    return slice(int(turn * GOLDEN % 1 * stride), size, stride)
 
 
 class Watcher:
-    """Runs a graph in ONNX Runtime without its optimizations and hands out the values inside.
+    """Runs a graph in ONNX Runtime and hands out the values inside.
 
     Values are computed in parts where they take more than `memory` bytes: the graph runs once for each part.
 
@@ -155,6 +161,8 @@ class Watcher:
         threads: of ONNX Runtime; 0 for one for each core.
         reuse: write float values into the same memory on every run, which costs half where they are large;
             an array is valid until the next part or sample is run.
+        optimized: let ONNX Runtime fuse operators and choose memory layouts, which rounds floats elsewhere;
+            for graphs without quantization pairs.
     """
 
     def __init__(
@@ -164,6 +172,7 @@ class Watcher:
         memory: int = MEMORY,
         threads: int = 0,
         reuse: bool = False,
+        optimized: bool = False,
     ) -> None:
         self.inputs = {value.name or "" for value in model.graph.inputs}
         self._names = list(names)
@@ -171,7 +180,7 @@ class Watcher:
         made = {value.name: value for node in model.graph for value in node.outputs}
         sizes = {name: 4 * math.prod(shape_of(value) or ()) for name, value in made.items()}
         self.parts = list(_parts(computed, sizes, memory))
-        self._sessions = [_session(model, part, threads) for part in self.parts]
+        self._sessions = [_session(model, part, threads, optimized) for part in self.parts]
         floats = {
             name: shape
             for name, value in made.items()
@@ -238,7 +247,7 @@ def _parts(names: Sequence[str], sizes: Mapping[str | None, int], memory: int) -
         yield part
 
 
-def _session(model: ir.Model, names: Sequence[str], threads: int) -> InferenceSession:
+def _session(model: ir.Model, names: Sequence[str], threads: int, optimized: bool) -> InferenceSession:
     """A session with these outputs."""
     import onnx
     import onnxruntime
@@ -247,7 +256,8 @@ def _session(model: ir.Model, names: Sequence[str], threads: int) -> InferenceSe
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     # Its threads would wait actively while histograms are counted.

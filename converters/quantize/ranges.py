@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.converters.quantize.observe import Histogram
-from toolchain.converters.quantize.scheme import STEPS, Range, asymmetric
+from toolchain.converters.quantize.scheme import HIGH, LOW, STEPS, Range, asymmetric_scale
 from toolchain.errors import UsageError
 
 PERCENTILE = 99.99
@@ -21,7 +21,8 @@ SEARCHED_BINS = 2048
 # Where in a bin its values are assumed to lie, in widths.
 POINTS = (1 / 6, 1 / 2, 5 / 6)
 
-Cost = Callable[[Range], float]
+Cost = Callable[[Range, float], float]
+"""Of a range; more than the second argument where it is known to be, without its exact amount."""
 
 
 def ranges_from_card(card: Mapping[str, Any] | None) -> dict[str, Range]:
@@ -85,13 +86,27 @@ def by_squared_error(histogram: Histogram, extremes: Range) -> Range:
     points = (centres[:, None] + (np.array(POINTS) - 0.5) * width).reshape(-1)
     weights = np.repeat(counts / len(POINTS), len(POINTS))
 
-    def cost(found: Range) -> float:
-        stored = asymmetric(found)
-        scale, zero = float(stored.scale[0]), int(stored.zero_point[0])
-        rounded = np.clip(np.rint(points / scale), -128 - zero, 127 - zero) * scale
-        return float(np.dot(weights, (points - rounded) ** 2))
+    powers = np.stack([weights, weights * points, weights * points**2])
+    below = np.concatenate([np.zeros((3, 1)), np.cumsum(powers, axis=1)], axis=1)
+
+    def cost(found: Range, least: float) -> float:
+        scale, zero = asymmetric_scale(found)
+        low, high = (LOW - zero) * scale, (HIGH - zero) * scale
+        first, last = np.searchsorted(points, (low, high))
+        clipped = _distance(below[:, first], low) + _distance(below[:, -1] - below[:, last], high)
+        if clipped > least:
+            return clipped
+        inside = points[first:last]
+        rounded = np.rint(inside / scale) * scale
+        return clipped + float(np.dot(weights[first:last], (inside - rounded) ** 2))
 
     return _searched(cost, extremes)
+
+
+def _distance(moments: np.ndarray, end: float) -> float:
+    """Sum of squared distances from `end` of points with the given sums of 1, x and x^2."""
+    count, total, squares = moments
+    return max(float(squares - 2 * end * total + end**2 * count), 0.0)
 
 
 def by_entropy(histogram: Histogram, extremes: Range) -> Range:
@@ -104,7 +119,7 @@ def by_entropy(histogram: Histogram, extremes: Range) -> Range:
     if not centres.size:
         return extremes
 
-    def cost(found: Range) -> float:
+    def cost(found: Range, _least: float) -> float:
         inside = (centres >= found.low) & (centres <= found.high)
         if not inside.any():
             return math.inf
@@ -151,7 +166,12 @@ def _searched(cost: Cost, extremes: Range) -> Range:
 
 
 def _cheapest(cost: Cost, candidates: list[Range]) -> Range:
-    return candidates[int(np.argmin([cost(found) for found in candidates]))]
+    best, least = candidates[0], math.inf
+    for found in candidates:
+        amount = cost(found, least)
+        if amount < least:
+            best, least = found, amount
+    return best
 
 
 def _within(found: Range, extremes: Range) -> Range:

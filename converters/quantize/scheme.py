@@ -131,16 +131,21 @@ def asymmetric(found: Range) -> Quantization:
 
     Every value of the range comes back within half a scale. A range without extent has the scale 1.
     """
+    scale, zero = asymmetric_scale(found)
+    return Quantization(np.array([scale], np.float32), np.array([zero], np.int64), np.dtype(np.int8))
+
+
+def asymmetric_scale(found: Range) -> tuple[float, int]:
+    """Scale, a float32 number, and zero point of `asymmetric`."""
     low, high = min(found.low, 0.0), max(found.high, 0.0)
     step = (high - low) / STEPS
     if np.float32(step) < SMALLEST:
-        return Quantization(np.ones(1, np.float32), np.array([LOW], np.int64), np.dtype(np.int8))
-    zero = int(np.clip(np.rint(LOW - low / step), LOW, HIGH))
+        return 1.0, LOW
+    zero = min(max(round(LOW - low / step), LOW), HIGH)
     # An end that is nearer to 0 than half a step has no integer of its own.
     above = high / (HIGH - zero) if zero < HIGH else 0.0
     below = low / (LOW - zero) if zero > LOW else 0.0
-    scale = np.float32(max(above, below))
-    return Quantization(np.array([scale]), np.array([zero], np.int64), np.dtype(np.int8))
+    return float(np.float32(max(above, below))), zero
 
 
 def symmetric_int16(found: Range) -> Quantization:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import toolchain
 from toolchain.errors import UnsupportedError, UnsupportedOpsError, UsageError
 from toolchain.export import ExportOptions, clean_graph, export_source
-from toolchain.quantize import QuantizeOptions, measured_ranges
+from toolchain.quantize import QuantizeOptions, calibrated_graph
 from toolchain.source import resolve
 from toolchain.spec import load_sidecar
 
@@ -162,7 +162,7 @@ def test_masks_that_are_given_are_used_and_others_are_made(tmp_path: Path) -> No
 
     def highest(name: str) -> float:
         options = QuantizeOptions(tmp_path / name, "minmax", equalize=False)
-        return measured_ranges(source, clean_graph(source), options)["previous"].high
+        return calibrated_graph(source, clean_graph(source), options)[1]["previous"].high
 
     assert highest("given.npz") == pytest.approx(float(masks.max()), abs=1e-6)
     assert highest("empty.npz") == 0.0

@@ -168,3 +168,27 @@ def test_pictures_of_another_scale_are_refused_and_not_cut(tmp_path: Path) -> No
         samples(SINGLE, tmp_path / "data.npy", 2)
     found = list(stream(SINGLE, tmp_path / "data.npy", 2, rounded=False))
     assert np.array_equal(found[1][SINGLE.inputs[0].name], pixels[1:])
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "enough", "expected"),
+    [
+        (8, 100, 3, [0, 4, 7]),
+        (8, 5, 3, [0, 2, 4]),
+        (8, 5, None, [0, 1, 2, 3, 4]),
+        (3, 5, 4, [0, 1, 2]),
+        (8, 5, 1, [0]),
+    ],
+)
+@pytest.mark.parametrize("name", ["data.npy", "data.npz"])
+def test_what_is_enough_of_an_array_is_spread_over_its_rows(
+    tmp_path: Path, name: str, rows: int, count: int, enough: int | None, expected: list[int]
+) -> None:
+    spec = replace(PLAIN, inputs=(TensorSpec("x", (1, 2)),))
+    array = np.arange(rows, dtype=np.float32).repeat(2).reshape(rows, 2)
+    if name.endswith("npz"):
+        np.savez(tmp_path / name, x=array)
+    else:
+        np.save(tmp_path / name, array)
+    found = list(stream(spec, tmp_path / name, count, enough=enough))
+    assert [sample["x"].tolist() for sample in found] == [[[row, row]] for row in expected]

@@ -32,7 +32,7 @@ def test_extremes_are_those_of_all_values(net, kit):
     assert found.samples == 5
     assert list(found.ranges) == ["x", "c", "r", "y"]
     x = np.stack([feed["x"] for feed in feeds])
-    y = np.stack([kit.run(net, feed)["y"] for feed in feeds])
+    y = np.stack([kit.run(net, feed, kit.ALL)["y"] for feed in feeds])
     assert found.ranges["x"] == Range(float(x.min()), float(x.max()))
     assert found.ranges["y"] == Range(float(y.min()), float(y.max()))
     assert found.ranges["r"].low == 0

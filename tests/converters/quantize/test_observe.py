@@ -103,3 +103,18 @@ def test_reused_memory_holds_the_same_values(graph, kit, memory):
             np.testing.assert_array_equal(array, expected[name])
             places += [array.ctypes.data] if name == "b" else []
     assert places[0] == places[1]
+
+
+def test_the_runtimes_own_optimizations_keep_the_values(graph, kit):
+    weights = np.random.default_rng(0).standard_normal((16, 3, 3, 3)).astype(np.float32)
+    model = graph(
+        "(float[1,3,9,9] x) => (float[1,16,7,7] y)"
+        " { c = Conv(x, w) r = Relu(c) s = Sigmoid(r) y = Add(s, r) }",
+        w=weights,
+    )
+    names = ["c", "r", "y"]
+    plain, fast = Watcher(model, names), Watcher(model, names, reuse=True, optimized=True)
+    for feed in kit.random_feeds(model, 2):
+        expected = dict(plain.run(feed))
+        for name, array in fast.run(feed):
+            np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5)
