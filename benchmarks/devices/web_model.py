@@ -53,9 +53,9 @@ def tflite_file(path: Path) -> MeasuredFile:
         UsageError: no such file, another suffix, or a sidecar of another file.
         UnsupportedError: the sidecar is damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"no model file at '{path}'", "`toolchain export` writes one")
-    if suffix_of(path) != ".tflite":
+    if suffix_of(path) != ".tflite" or not path.is_file():
         raise UsageError(
             f"'{path}' is no .tflite file, and phones and browsers are measured with LiteRT",
             "toolchain export MODEL -f tflite",

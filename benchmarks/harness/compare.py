@@ -171,7 +171,10 @@ def unmatched(before: Results, after: Results) -> list[str]:
 
 def _check_comparable(before: Results, after: Results, different_machines: bool) -> None:
     if before.kind != after.kind:
-        raise UsageError(f"one file is of a {before.kind}, the other of a {after.kind}")
+        raise UsageError(
+            f"one file is of a {before.kind}, the other of a {after.kind}",
+            "compare two files of `toolchain benchmark`, or two of `toolchain benchmark pipeline`",
+        )
     if before.lane.emulated != after.lane.emulated:
         raise UsageError(
             "one of the files is from an emulator, whose times say nothing about any device",

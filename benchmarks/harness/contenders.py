@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from toolchain.benchmarks.harness.inputs import Shapes, random_inputs
 from toolchain.benchmarks.harness.invocation import invocation, timed, xnnpack
 from toolchain.benchmarks.harness.measure import Options
 from toolchain.benchmarks.harness.results import REFERENCE_INTERPRETER, MeasuredFile
-from toolchain.errors import ToolchainError, UnsupportedError, UsageError
+from toolchain.converters.coreml.quiet import import_coremltools
+from toolchain.errors import MissingDependencyError, ToolchainError, UnsupportedError, UsageError
 from toolchain.runtimes import CORE_ML, SUFFIXES, Runtime, load
 from toolchain.runtimes.base import one_line
 from toolchain.runtimes.coreml import CoreMLRuntime
@@ -31,8 +33,9 @@ SHOWN = {"litert": "LiteRT"}
 LIBRARIES = {
     ".tflite": "ai_edge_litert.interpreter",
     ".onnx": "onnxruntime",
-    ".mlpackage": "coremltools",
-    ".mlmodel": "coremltools",
+    # Of the reference interpreter; on a Mac it is coremltools.
+    ".mlpackage": "torch",
+    ".mlmodel": "torch",
 }
 
 
@@ -158,12 +161,14 @@ def _contenders(artifact: str, name: str, options: Options, shapes: Shapes) -> l
             f"'{path}' has no suffix of a known model file", f"supported are {', '.join(SUFFIXES)}"
         )
     file = measured_file(path, artifact)
-    _import(LIBRARIES[suffix])
     if suffix in CORE_ML and sys.platform == "darwin":
+        with suppress(MissingDependencyError):
+            import_coremltools()
         return [
             ModelContender(f"{name} [{unit}]", artifact, opened, file, None, seed, shapes)
             for unit, opened in coreml_units.openers(path).items()
         ]
+    _import(LIBRARIES[suffix])
     return [ModelContender(name, artifact, lambda: load(path, threads), file, threads, seed, shapes)]
 
 

@@ -220,14 +220,15 @@ def _timeline(one: Measured, names: Sequence[str]) -> Timeline:
 
 
 def operator_charts(measured: Sequence[Measured]) -> list[tuple[Measured, BarChart]]:
-    """The slowest operators of every entry with a profile; kinds of operators have a colour each."""
+    """The slowest operators of every entry with a profile; kinds have a colour each, the same everywhere."""
     charts = []
+    kinds: list[str] = []
     for one in measured:
         listed = (one.entry.operators or [])[:LISTED]
         if not listed or not one.published:
             continue
         axis = from_zero(max(operator["ms"] for operator in listed))
-        kinds = list(dict.fromkeys(operator["op"] for operator in listed))
+        kinds += dict.fromkeys(operator["op"] for operator in listed if operator["op"] not in kinds)
         rows = [_operator_row(operator, axis, kinds.index(operator["op"])) for operator in listed]
         charts.append((one, BarChart(rows, axis, "ms", [])))
     return charts

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from toolchain.benchmarks.reports.fact_tables import environment_tables, file_table, memory_table, provenance
+from toolchain.benchmarks.reports.fact_tables import (
+    environment_tables,
+    file_table,
+    memory_table,
+    operator_tables,
+    provenance,
+)
 from toolchain.benchmarks.reports.headline import headline
 from toolchain.benchmarks.reports.latency_tables import latency_table, ratio_tables, stage_tables
 from toolchain.benchmarks.reports.measured import Measured
@@ -16,12 +22,13 @@ SPECIAL = re.compile(r"([\\`*\[\]<>|&~#])")
 
 
 def markdown(measured: Sequence[Measured]) -> str:
-    """Headline, latency, ratios, stages, files, memory, environment, and how each figure was obtained."""
+    """Headline, latency, ratios, stages, operators, files, memory, environment, and how all was obtained."""
     tables = [
         headline(measured),
         latency_table(measured),
         *ratio_tables(measured),
         *stage_tables(measured),
+        *operator_tables(measured),
         file_table(measured),
         memory_table(measured),
         *environment_tables(measured),

@@ -143,11 +143,15 @@ def gather(files: Sequence[tuple[str, Results]]) -> list[Measured]:
         for problem in _problems(results):
             raise UsageError(f"'{name}' is a damaged results file: {problem}", "measure again")
     often = Counter(entry.name for _, results in files for entry in results.entries)
+    there = Counter((entry.name, results.lane.name) for _, results in files for entry in results.entries)
     taken: set[str] = set()
     made = []
     for name, results in files:
         for entry in results.entries:
-            label = entry.name if often[entry.name] == 1 else f"{entry.name} ({results.lane.name})"
+            label = entry.name
+            if often[entry.name] > 1:
+                alike = there[entry.name, results.lane.name] > 1
+                label = f"{entry.name} ({Path(name).stem if alike else results.lane.name})"
             label = _free(label, taken)
             taken.add(label)
             made.append(Measured(label, entry, results, name))

@@ -213,6 +213,13 @@ def test_the_command_prints_frames_per_second_and_stages(parser_file, tmp_path):
     assert found["fps"] > 0
     assert found["settings"]["source"] == "synthetic"
     assert from_json(json.loads(output.read_text()), "output").entries[0].name == "parser-fp32.tflite"
+    shown = CliRunner().invoke(app, [*words, *options])
+    lines = shown.stdout.splitlines()
+    # The name is never folded to the width of the table, and detection has its share per frame.
+    assert any(
+        line.startswith("parser-fp32.tflite: LiteRT") and line.endswith("1 thread(s)") for line in lines
+    )
+    assert ["ms", "a", "frame", "mean", "p50", "p90", "p99"] in [line.split() for line in lines]
     refused = CliRunner().invoke(app, [*words[:-1], "640"])
     assert isinstance(refused.exception, UsageError)
     assert "no size" in refused.exception.message

@@ -95,16 +95,20 @@ def _show(results: Results) -> None:
 
 
 def _show_entry(entry: Entry) -> None:
-    from toolchain.benchmarks.harness.figures import notes
+    from toolchain.benchmarks.harness.figures import notes, stage_figures
     from toolchain.benchmarks.pipeline import pipeline_figures
 
     found = pipeline_figures(entry)
     threads = f", {entry.threads} thread(s)" if entry.threads else ""
+    # Detection is costly in few frames: its median says nothing of them, the mean has their share.
+    columns = ("mean", "p50", "p90", "p99")
     rows = [
-        (stage, *(f"{values[name]:.2f}" for name in ("p50", "p90", "p99")))
-        for stage, values in found["stages"].items()
+        (stage, *(f"{getattr(values, name):.2f}" for name in columns))
+        for stage, values in stage_figures(entry).items()
     ]
-    show_table(f"{entry.name}: {entry.runtime}{threads}", ("ms", "p50", "p90", "p99"), rows)
+    # The title of a table is no wider than its columns.
+    say(f"{entry.name}: {entry.runtime}{threads}")
+    show_table("", ("ms a frame", *columns), rows)
     shares = entry.shares
     say(
         f"{found['fps']:.1f} frames/s; the detector ran on {shares['detected']:.1%} of the frames, "

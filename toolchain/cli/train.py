@@ -31,7 +31,13 @@ FACE_PARSING_ONLY = ("size", "teacher", "qat", "samples_every", "workers", "stra
 def train(
     ctx: typer.Context,
     task: Annotated[Task, typer.Argument(help="What to train for.")],
-    data: Annotated[str, typer.Option(help="What to train on: celebamask:PATH; mnist:FOLDER; images:PATH.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="What to train on: celebamask:PATH, helen:PATH, lapa:PATH, folder:PATH.toml, or drawn:2000"
+            " without any data; of classifiers mnist:FOLDER or images:PATH."
+        ),
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -161,6 +167,13 @@ def _refuse_given(ctx: typer.Context, options: Sequence[str], task: Task) -> Non
             raise UsageError(f"--{name.replace('_', '-')} has no meaning for {task.value}", "leave it out")
 
 
+def _plain(value: Any) -> str:
+    """A figure of a card, or several by name, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {figure}" for name, figure in value.items())
+    return str(value)
+
+
 def _show(card: dict[str, Any], weights: Path, as_json: bool) -> None:
     if as_json:
         show_json(card)
@@ -168,6 +181,6 @@ def _show(card: dict[str, Any], weights: Path, as_json: bool) -> None:
     say(f"wrote {weights}.safetensors and its card")
     for title in ("figures", "figures_rounded"):
         for name, value in card.get(title, {}).items():
-            say(f"  {name}: {value}")
+            say(f"  {name}: {_plain(value)}")
     if card["terms"]:
         note(card["terms"])

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UsageError
-from toolchain.evaluate.contenders import Contender, contract_like, is_file, open_contender
+from toolchain.evaluate.contenders import (
+    Contender,
+    check_unused,
+    contract_like,
+    is_file,
+    open_contender,
+)
 from toolchain.evaluate.follow import answer_of
 from toolchain.evaluate.pictures import NONE, OWN, PREVIOUS, Pictures, Sample
 from toolchain.evaluate.scores import Figures, Tally, labels_of
@@ -178,6 +184,7 @@ def evaluate(
     """
     start = perf_counter()
     _check_options(artifacts, limit, weights, size, previous, worst)
+    check_unused([str(text) for text in (*artifacts, baseline) if text is not None], like, threads)
     with ExitStack() as stack:
         contenders = list(_open_all(artifacts, baseline, weights, like, threads, stack))
         if previous != NONE and not any(contender.takes_previous for contender in contenders):

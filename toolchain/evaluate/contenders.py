@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -101,6 +101,25 @@ def _free_name(contender: Contender, taken: Collection[str]) -> str:
     """Its name; the whole path where another file has that name, and a number where even that is taken."""
     numbered = (f"{contender.text} ({number})" for number in count(2))
     return next(name for name in chain((contender.name, contender.text), numbered) if name not in taken)
+
+
+def check_unused(texts: Sequence[str], like: str | None, threads: int | None) -> None:
+    """Refuse options that none of the face parsers `texts` would use.
+
+    Raises:
+        UsageError: threads without a model file among them, or a contract although each file has its own.
+    """
+    files = [text for text in texts if is_file(text)]
+    if threads is not None and not files:
+        raise UsageError(
+            "--threads is for model files, and there is none: a network in torch runs with torch's threads",
+            "leave it out, or set OMP_NUM_THREADS",
+        )
+    if like is not None and len(files) == len(texts) and all(sidecar_path(Path(f)).is_file() for f in files):
+        raise UsageError(
+            "--like is for files without a sidecar, and all of these have one",
+            "leave it out: the sidecar says how a file is used",
+        )
 
 
 def contract_like(text: str) -> ModelSpec:

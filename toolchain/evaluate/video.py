@@ -13,7 +13,13 @@ from typing import Any
 import cv2
 
 from toolchain.errors import UnsupportedError, UsageError
-from toolchain.evaluate.contenders import Contender, contract_like, is_file, open_contender
+from toolchain.evaluate.contenders import (
+    Contender,
+    check_unused,
+    contract_like,
+    is_file,
+    open_contender,
+)
 from toolchain.evaluate.cuts import (
     HORIZON,
     JUMPED,
@@ -178,6 +184,7 @@ def evaluate_clips(
     """
     start = perf_counter()
     _check_options(artifacts, limit, weights, strips)
+    check_unused([str(text) for text in artifacts], like, threads)
     judgements = []
     with ExitStack() as stack:
         contenders: list[Contender] = []
@@ -204,7 +211,7 @@ def _scanned(file: Path, limit: int | None, whole: bool) -> Clip:
     """The shots of a clip of which all frames that are wanted can be decoded.
 
     Raises:
-        UnsupportedError: fewer can be than the file says it has: figures of a part do not compare with others.
+        UnsupportedError: fewer can be than the file says it has; figures of a part compare with no others.
     """
     os.environ.setdefault(*LOG_LEVEL)
     clip = scan_clip(file, limit, whole)

@@ -44,7 +44,8 @@ def make_trainer(arguments: Mapping[str, Any], given: Mapping[str, Any], progres
         defaults["plugins"] = [SLURMEnvironment(auto_requeue=False)]
     try:
         return lightning.Trainer(**{**defaults, **given})
-    except (MisconfigurationException, ValueError) as error:
+    # What is no number of devices is a TypeError to it.
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise UsageError(
             f"Lightning refuses: {' '.join(str(error).split())}",
             "check --accelerator, --devices, --strategy and --nodes",

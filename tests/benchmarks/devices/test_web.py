@@ -290,8 +290,11 @@ def test_files_that_are_none(tmp_path: Path, write_multiplication: Callable[...,
         web_model(tmp_path / "missing.tflite")
     other = tmp_path / "net.onnx"
     other.write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is no \.tflite file"):
-        web_model(other)
+    package = tmp_path / "net.mlpackage"
+    package.mkdir()
+    for path in (other, package):
+        with pytest.raises(UsageError, match=r"is no \.tflite file"):
+            web_model(path)
 
 
 def test_the_command_says_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,20 @@ def test_a_core_ml_file_elsewhere_than_on_a_mac_is_run_by_the_reference_and_says
     assert entry.reference_interpreter
     assert entry.runtime.endswith("not Core ML")
     assert contender.file.format == "mlpackage"
+
+
+def test_the_reference_interpreter_needs_no_coremltools_and_makes_no_noise(program):
+    code = f"""
+import sys
+from toolchain.benchmarks.harness.contenders import open_contenders
+from toolchain.benchmarks.harness.measure import Options, measure
+options = Options(min_runs=1, min_seconds=0.0, warmup_seconds=0.0)
+measure(open_contenders([{str(program)!r}], options), options)
+print("torch" in sys.modules, "coremltools" in sys.modules)
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.split() == ["True", "True" if sys.platform == "darwin" else "False"]
+    assert made.stderr == ""
 
 
 def test_a_core_ml_file_on_a_mac_is_run_on_each_compute_unit(program, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -157,6 +158,17 @@ def test_operators_memory_and_files(measured: list[Measured]) -> None:
     assert first.x > second.x
     assert first.y < second.y
     assert (first.radius - 4) / (second.radius - 4) == pytest.approx((988_048 / 334_928) ** 0.5, abs=0.02)
+
+
+def test_a_kind_of_operator_has_one_colour_in_all_charts(models: Results) -> None:
+    first, second = models.entries[:2]
+    conv = {"op": "CONV_2D", "name": "a", "ms": 2.0, "share": 0.5}
+    pool = {"op": "MAX_POOL_2D", "name": "b", "ms": 1.0, "share": 0.5}
+    entries = [replace(first, operators=[conv, pool]), replace(second, operators=[{**pool, "ms": 3.0}, conv])]
+    charts = operator_charts(gather([("a.json", replace(models, entries=entries))]))
+    colours = [{row.label.split()[0]: row.bars[0].colour for row in chart.rows} for _, chart in charts]
+    assert colours[0] == colours[1]
+    assert len(set(colours[0].values())) == 2
 
 
 def test_nothing_but_an_emulator(emulated: Results) -> None:

@@ -135,9 +135,32 @@ def test_environment_and_provenance(measured: list[Measured]) -> None:
 
 
 def test_entries_of_the_same_name_are_told_apart(pipeline: Results) -> None:
-    labels = [one.label for one in gather([("a", pipeline), ("b", pipeline), ("c", pipeline)])]
-    assert labels[0] == "whole app (Host processor)"
-    assert len(set(labels)) == 3
+    phone = replace(pipeline, lane=replace(pipeline.lane, name="a phone"))
+    files = [("old/a.json", pipeline), ("b.json", pipeline), ("new/a.json", pipeline), ("c.json", phone)]
+    assert [one.label for one in gather(files)] == [
+        "whole app (a)", "whole app (b)", "whole app (a) (2)", "whole app (a phone)",
+    ]  # fmt: skip
+
+
+def test_amortized_detection_is_its_mean_in_the_headline(pipeline: Results) -> None:
+    # Detection reads the last mask in every frame: its median would say nothing of the detector.
+    [entry] = pipeline.entries
+    times = [time or 0.05 for time in entry.samples["detection"]]
+    entry = replace(entry, samples={**entry.samples, "detection": times}, shares={"detected": 0.1})
+    found = cells(headline(gather([("a", replace(pipeline, entries=[entry]))])))
+    assert found["face detection, ms"]["whole app"] == "0.770 per frame (detector in 10.0 % of frames)"
+    every = replace(entry, shares={"detected": 1.0})
+    found = cells(headline(gather([("a", replace(pipeline, entries=[every]))])))
+    assert found["face detection, ms"]["whole app"] == "0.050"
+
+
+def test_markdown_lists_the_slowest_operators(measured: list[Measured]) -> None:
+    text = markdown(measured)
+    [table] = operator_tables(measured)
+    block = text.split("## Operators of a.tflite")[1].split("## ")[0]
+    rows = [line for line in block.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == len(table.rows) == 15
+    assert rows[0] == "| " + " | ".join(literal(cell) for cell in table.rows[0]) + " |"
 
 
 @pytest.mark.parametrize(

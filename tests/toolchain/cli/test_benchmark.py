@@ -118,6 +118,15 @@ def test_compare_prints_json(cnn, tmp_path, capsys):
     assert (change["change"], change["figure"], found["unmatched"]) == (pytest.approx(1), "p50", [])
 
 
+def test_compare_refuses_another_kind_and_says_what_to_do(cnn, tmp_path, capsys):
+    before, after = tmp_path / "a.json", tmp_path / "b.json"
+    after.write_text(json.dumps({**measured(cnn, before), "kind": "pipeline"}), encoding="utf-8")
+    assert run(["benchmark", "compare", str(before), str(after)]) == 2
+    shown = capsys.readouterr().err
+    assert "one file is of a model, the other of a pipeline" in shown
+    assert "hint: compare two files of" in shown
+
+
 def test_compare_refuses_another_machine_unless_told(cnn, tmp_path, capsys):
     before, after = tmp_path / "a.json", tmp_path / "b.json"
     body = measured(cnn, before)

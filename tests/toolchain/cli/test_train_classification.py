@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toolchain.cli import run
+from toolchain.cli.train import _plain
 from toolchain.export import clean_graph
 from toolchain.models.zoo import zoo
 from toolchain.source import resolve
@@ -105,3 +106,8 @@ def test_face_parsing_keeps_its_options(tmp_path: Path, capsys: pytest.CaptureFi
     arguments = ["train", "face-parsing", "--data", "celebamask:nowhere.zip", "-o", str(tmp_path)]
     assert run([*arguments, "--size", "64", "--workers", "0", "--samples-every", "3"]) == 2
     assert "no data at 'nowhere.zip'" in capsys.readouterr().err
+
+
+def test_the_figures_of_a_card_are_words() -> None:
+    assert _plain({"skin": 37.11, "left brow": 0.0}) == "skin 37.11, left brow 0.0"
+    assert _plain(92.5) == "92.5"

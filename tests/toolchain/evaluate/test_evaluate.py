@@ -269,6 +269,7 @@ def test_tables_stand_side_by_side(painted_file: Path, factories: str, painted_d
         ("NETWORKS:painted", {"previous": "best"}, UsageError, "unknown previous mask"),
         ("NETWORKS:painted", {"like": "lenet"}, UnsupportedError, "'lenet' is no face parser"),
         ("NETWORKS:painted", {"limit": 0}, UsageError, "limit must be at least 1"),
+        ("NETWORKS:painted", {"threads": 2}, UsageError, "--threads is for model files"),
         ("NETWORKS:painted", {"split": "train"}, UsageError, "no pairs train"),
         ("nothing.tflite", {"weights": Path("w.safetensors")}, UsageError, "there are 0"),
     ],
@@ -283,6 +284,11 @@ def test_what_cannot_be_judged(
 ) -> None:
     with pytest.raises(error, match=message):
         evaluate([artifact.replace("NETWORKS", factories)], painted_data, **options)
+
+
+def test_a_contract_that_no_file_needs_is_refused(painted_file: Path, painted_data: str) -> None:
+    with pytest.raises(UsageError, match="all of these have one"):
+        evaluate([painted_file], painted_data, like="mobile-hourglass")
 
 
 def test_a_sidecar_of_another_file(painted_file: Path, painted_data: str, tmp_path: Path) -> None:

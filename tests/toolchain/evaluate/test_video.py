@@ -264,6 +264,7 @@ def test_the_busiest_frames() -> None:
         ({"strips": "a.avi"}, "no folder"),
         ({"weights": "w.safetensors", "artifacts": []}, "nothing to evaluate"),
         ({"artifacts": ["lenet"]}, "no face parser"),
+        ({"threads": 2}, "--threads is for model files"),
     ],
 )
 def test_calls_that_are_refused(options: dict[str, object], words: str, networks: str, clips: Path) -> None:

@@ -182,6 +182,7 @@ def test_number_of_processes_is_that_of_the_checkpoint(tmp_path: Path) -> None:
         (["--strategy", "fsdp", "--devices", "2"], ""),
         (["--strategy", "dpp"], "Lightning refuses"),
         (["--accelerator", "quantum"], "Lightning refuses"),
+        (["--devices", "two"], "Lightning refuses"),
         (["--strategy", "ddp", "--devices", "5"], "5 processes cannot share 8 training and 4 validation"),
     ],
 )
