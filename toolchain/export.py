@@ -313,6 +313,7 @@ def _check(
         preprocess=spec.preprocess,
         labels=spec.labels,
         palette=spec.palette,
+        terms=spec.terms,
         parity=parity,
         ops=written.ops,
         versions=versions(),

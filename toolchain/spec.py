@@ -153,6 +153,8 @@ class Artifact:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
+    # What the weights may be used for; "" when that is not known.
+    terms: str = ""
     parity: Parity | None = None
     ops: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
@@ -187,6 +189,7 @@ class Artifact:
             "sha256": self.sha256,
             "versions": self.versions,
             "command": self.command,
+            **({"terms": self.terms} if self.terms else {}),
             **({"integer": self.integer} if self.integer else {}),
         }
 
@@ -243,6 +246,7 @@ def parse_sidecar(path: Path, text: str | bytes) -> Artifact:
             sha256=raw["sha256"],
             versions=dict(raw["versions"]),
             command=raw["command"],
+            terms=str(raw.get("terms", "")),
             integer=dict(raw.get("integer", {})),
         )
     except KeyError as error:

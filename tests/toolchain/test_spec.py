@@ -123,7 +123,7 @@ def test_any_ratio_is_valid_json_and_comes_back(parity):
 def test_contract_of_every_network_survives_the_sidecar(name):
     spec = zoo().get(name).spec
     shared = {field.name: getattr(spec, field.name) for field in fields(ModelSpec)}
-    del shared["description"], shared["source"], shared["terms"]
+    del shared["description"], shared["source"]
     artifact = Artifact(path=Path("x.onnx"), format="onnx", precision="fp32", **shared)
     assert parse_sidecar(artifact.path, json.dumps(artifact.sidecar())) == artifact
 

@@ -145,7 +145,7 @@ def _of_torch(text: str, weights: Path | None, like: ModelSpec | None) -> Conten
     assert source.module is not None
     runtime = TorchRuntime(source.module, spec)
     name = text if weights is None else f"{text} ({weights.name})"
-    return _contender(name, text, runtime, spec, TORCH, "fp32", None, spec.terms)
+    return _contender(name, text, runtime, spec, TORCH, "fp32", None)
 
 
 def _resolved(text: str, weights: Path | None, like: ModelSpec | None) -> Source:
@@ -185,9 +185,8 @@ def _of_file(path: Path, like: ModelSpec | None, threads: int | None) -> Contend
         described = _sidecar_of(path)
         if described is not None:
             check_runtime(runtime, described)
-            return _contender(
-                path.name, str(path), runtime, described, described.format, described.precision, size_of(path)
-            )
+            kind, precision = described.format, described.precision
+            return _contender(path.name, str(path), runtime, described, kind, precision, size_of(path))
         if like is None:
             raise UsageError(
                 f"'{path}' has no sidecar, so that its preprocessing and classes are not known",
@@ -215,7 +214,6 @@ def _contender(
     kind: str,
     precision: str,
     size_in_bytes: int | None,
-    terms: str = "",
 ) -> Contender:
     _check_parser(contract, text)
     assert contract.preprocess is not None
@@ -228,7 +226,7 @@ def _contender(
         bytes=size_in_bytes,
         size=picture_sizes(contract.inputs[0])[1],
         takes_previous=len(contract.inputs) == 2,
-        terms=terms,
+        terms=contract.terms,
         preprocess=contract.preprocess,
         output=contract.outputs[0],
         runtime=runtime,
