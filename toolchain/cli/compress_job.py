@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +70,7 @@ def make_job(accelerator: str, as_json: bool, sparsity: dict[str, Any] | None = 
             f"compression needs the package '{error.name}'", 'pip install "mobile-toolchain[compress]"'
         ) from error
     settings = SparsitySettings(**sparsity) if sparsity is not None else None
-    command = " ".join(["toolchain", *sys.argv[1:]])
+    command = shlex.join(["toolchain", *sys.argv[1:]])
     return Job(
         sparsity=settings,
         trainer={"accelerator": accelerator},
@@ -77,6 +79,25 @@ def make_job(accelerator: str, as_json: bool, sparsity: dict[str, Any] | None = 
         command=command,
         **values,
     )
+
+
+def refuse_given(context: typer.Context, names: Sequence[str], why: str, hint: str) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        context: of the command.
+        names: of its parameters.
+        why: they do nothing, after "--NAME ".
+        hint: what to do.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        # Newer Typers carry a Click of their own, with its own ParameterSource.
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name.replace('_', '-')} {why}", hint)
 
 
 def open_network(
@@ -117,7 +138,7 @@ def open_network(
 
 
 def open_teacher(text: str, **settings: Any) -> Teacher:
-    """The teacher "NAME[:WEIGHTS]" or "FILE.py:FACTORY[:WEIGHTS]".
+    """The teacher "NAME[:WEIGHTS]", "FILE.py:FACTORY[:WEIGHTS]" or "PACKAGE.MODULE:FACTORY[:WEIGHTS]".
 
     Raises:
         UsageError: there is no such network, or a zoo network has no weights.
@@ -127,8 +148,10 @@ def open_teacher(text: str, **settings: Any) -> Teacher:
     from toolchain.source import resolve
 
     name, _, path = text.partition(":")
-    if name.endswith(".py"):
-        factory, _, path = path.partition(":")
+    factory, _, after = path.partition(":")
+    # A file of weights has a suffix, and so is no name that Python could import.
+    if name.endswith(".py") or (name not in zoo() and factory.isidentifier()):
+        path = after
         name = f"{name}:{factory}"
     source = resolve(name, Path(path) if path else None)
     if source.module is None:

@@ -63,7 +63,7 @@ def compress_pack(
     from toolchain.compress.storage.pack import pack, parse_bits
 
     wanted = parse_bits(bits)
-    _check(model, data, epochs)
+    _check(model, data, epochs, learning_rate)
     source = _source(model, weights) if model else None
     name = source.spec.name if source else ""
     errors: dict[str, float] = {}
@@ -78,11 +78,13 @@ def compress_pack(
     _show(output, report, errors)
 
 
-def _check(model: str | None, data: str | None, epochs: int) -> None:
+def _check(model: str | None, data: str | None, epochs: int, learning_rate: float | None) -> None:
     if data is not None and model is None:
         raise UsageError("--data needs the network that the weights are of", "add --model")
     if epochs and data is None:
         raise UsageError("--epochs needs pictures to train on", "add --data mnist:FOLDER or images:PATH")
+    if learning_rate is not None and not epochs:
+        raise UsageError("--learning-rate does nothing without a training", "add --epochs and --data")
 
 
 def _source(model: str, weights: Path) -> Source:

@@ -11,8 +11,13 @@ from toolchain.cli import compress_job, shapes
 from toolchain.cli.compress_train import ExemptCoupled
 from toolchain.cli.output import foreign_prints_aside
 
+# What only the sparsity term uses, and what only a teacher does.
+OF_THE_TERM = ("kind", "scope", "threshold", "exempt", "exempt_coupled")
+OF_THE_TEACHER = ("share", "temperature")
+
 
 def compress_specialise(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="Zoo name, or FILE.py:FACTORY.")],
     classes: Annotated[
         str,
@@ -56,6 +61,14 @@ def compress_specialise(
     input_shape: compress_job.InputShape = None,
     as_json: compress_job.AsJson = False,
 ) -> None:
+    if strength == 0:
+        compress_job.refuse_given(
+            context, OF_THE_TERM, "does nothing with --strength 0", "leave it out, or give a strength"
+        )
+    if teacher is None:
+        compress_job.refuse_given(
+            context, OF_THE_TEACHER, "does nothing without a teacher", "add --teacher NAME[:WEIGHTS]"
+        )
     job = compress_job.make_job(
         data=data,
         output=output or Path("runs") / "specialised" / Path(model.rpartition(":")[2]).name,

@@ -202,7 +202,10 @@ def _show(result: SparseResult, options: SparseOptions) -> None:
     say(f"wrote {result.weights} and its card")
     small = options.output / "removed"
     command = ["toolchain", "compress", "remove", options.model, "--weights", result.weights, "-o", small]
-    say(f"next: {shlex.join(map(str, command))}")
-    say(f"      {shlex.join(['toolchain', 'compress', 'pictures', str(options.output / 'history')])}")
+    following = [shlex.join(["toolchain", "compress", "pictures", str(options.output / "history")])]
+    if record.filters_left < record.filters:
+        # Without a zeroed kernel the command would refuse.
+        following.insert(0, shlex.join(map(str, command)))
+    say("next: " + "\n      ".join(following))
     if card["terms"]:
         note(card["terms"])

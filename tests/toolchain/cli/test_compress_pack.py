@@ -124,3 +124,27 @@ def test_another_network_is_refused(weights: Path, capsys: pytest.CaptureFixture
     assert run(["compress", "unpack", str(packed), "-o", str(back), "--model", "vgg11"]) == 3
     assert "holds the weights of 'lenet', not of 'vgg11'" in capsys.readouterr().err
     assert not back.exists()
+
+
+def test_no_file_is_written_over_the_one_that_is_read(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = weights.read_bytes()
+    same = weights.parent / "." / weights.name
+    assert run(["compress", "pack", str(weights), "-o", str(same)]) == 2
+    assert "written over the file that is read" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+    packed = weights.with_name("packed.safetensors")
+    assert run(["compress", "pack", str(weights), "-o", str(packed)]) == 0
+    content = packed.read_bytes()
+    assert run(["compress", "unpack", str(packed), "-o", str(packed)]) == 2
+    assert packed.read_bytes() == content
+
+
+def test_a_learning_rate_without_a_training_is_refused(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = weights.with_suffix(".packed")
+    assert run(["compress", "pack", str(weights), "-o", str(packed), "--learning-rate", "0.1"]) == 2
+    assert "--learning-rate does nothing" in capsys.readouterr().err
+    assert not packed.exists()

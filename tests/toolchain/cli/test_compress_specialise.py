@@ -1,10 +1,13 @@
 import json
+import shlex
 
 import numpy as np
 import pytest
 
 import toolchain
 from toolchain.cli import run
+from toolchain.cli.compress_job import open_teacher
+from toolchain.errors import UsageError
 from toolchain.spec import load_sidecar
 
 FACTORY = """
@@ -75,6 +78,10 @@ def test_a_specialised_parser_is_exported_with_its_own_classes(factory, tmp_path
         (["--classes", "lips", "--teacher", "segnet"], "no weights ship with the teacher"),
         (["--classes", "lips", "--teacher", "lenet:nowhere.safetensors"], "nowhere.safetensors"),
         (["--classes", "lips", "--threshold", "1"], "threshold"),
+        (["--classes", "lips", "--share", "0.3"], "--share does nothing without a teacher"),
+        (["--classes", "lips", "--temperature", "4"], "--temperature does nothing without a teacher"),
+        (["--classes", "lips", "--strength", "0", "--kind", "l1"], "--kind does nothing with --strength 0"),
+        (["--classes", "lips", "--strength", "0", "--exempt-coupled"], "--exempt-coupled does nothing"),
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(factory, more, said, capsys):
@@ -91,3 +98,66 @@ def test_a_student_must_fit_its_teacher(factory, capsys):
     command = ["compress", "distill", factory, "--teacher", "mobile-hourglass", "--data", "drawn:8"]
     assert run(command) == 2
     assert "takes pictures of other sizes" in capsys.readouterr().err
+
+
+CLASSIFIER = """
+import torch
+from torch import nn
+from toolchain.spec import ModelSpec, TensorSpec
+
+def make():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    )
+    inputs, outputs = (TensorSpec("image", (1, 3, 16, 16)),), (TensorSpec("scores", (1, 3)),)
+    return network, ModelSpec("own", "classification", inputs, outputs, labels=("dark", "grey", "light"))
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A classifier of the user's own and pictures for it: (factory, data)."""
+    import cv2
+
+    path = tmp_path / "own_classifier.py"
+    path.write_text(CLASSIFIER)
+    for split, count in (("train", 10), ("test", 3)):
+        for label, grey in (("dark", 20), ("grey", 120), ("light", 230)):
+            folder = tmp_path / "pictures" / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                cv2.imwrite(str(folder / f"{index}.png"), np.full((16, 16, 3), grey + index, np.uint8))
+    return f"{path}:make", f"images:{tmp_path / 'pictures'}"
+
+
+def test_a_card_says_that_the_last_epoch_was_kept_and_how_to_repeat_it(own, tmp_path, capsys, monkeypatch):
+    factory, data = own
+    folder = tmp_path / "a folder"
+    command = ["compress", "specialise", factory, "--classes", "dark, light", "--data", data]
+    command += ["-o", str(folder), "--epochs", "2", "--accelerator", "cpu", "--json"]
+    monkeypatch.setattr("sys.argv", ["toolchain", *command])
+    assert run(command) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["labels"] == ["dark", "light"]
+    assert card["figures"]["epoch"] == 2
+    assert "after the last epoch" in card["figures"]["protocol"]
+    assert "chosen" not in card["figures"]["protocol"]
+    assert shlex.split(card["command"]) == ["toolchain", *command]
+
+
+def test_a_classifier_has_no_places_to_compare(own, tmp_path, capsys):
+    factory, data = own
+    command = ["compress", "distill", factory, "--teacher", factory, "--data", data, "--pairwise", "2"]
+    assert run([*command, "-o", str(tmp_path / "out")]) == 2
+    assert "it is for segmenters, not for classifiers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("own")
+def test_a_teacher_may_be_in_a_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    taught = open_teacher("own_classifier:make")
+    assert taught.spec.labels == ("dark", "grey", "light")
+    with pytest.raises(UsageError, match="unknown model 'lenett'"):
+        open_teacher("lenett:weights.safetensors")

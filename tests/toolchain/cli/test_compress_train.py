@@ -167,3 +167,39 @@ def test_bad_arguments_are_one_error(
     assert train(f"mnist:{digits}", tmp_path / "out", *more, model=model) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "history").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--may-lose", "-1"), "may lose -1 points"),
+        (("--may-lose", "nan"), "may lose nan points"),
+        (("--epochs", "2", "--start-epoch", "2"), "begins after 2 epochs, and the training has 2"),
+    ],
+)
+def test_what_could_never_be_chosen_or_begin_is_refused_before_the_training(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], said: str
+) -> None:
+    assert train(f"mnist:{digits}", tmp_path / "out", "--limit", "1", "--epochs", "1", *more) == 2
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
+def test_a_factory_is_sent_to_the_commands_that_train_one(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(f"mnist:{digits}", tmp_path / "out", model="networks.py:make") == 2
+    shown = capsys.readouterr().err
+    assert "'networks.py:make' is no network of the zoo" in shown
+    assert "specialise" in shown
+
+
+def test_the_removal_is_not_proposed_where_nothing_is_zero(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert train(f"mnist:{digits}", output, "--epochs", "1", "--limit", "1", "--threshold", "0") == 0
+    shown = capsys.readouterr().out
+    assert "70 of 70" in shown
+    assert "compress pictures" in shown
+    assert "compress remove" not in shown

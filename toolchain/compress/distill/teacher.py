@@ -51,13 +51,18 @@ def check_teacher(teacher: Teacher, spec: ModelSpec) -> None:
         spec: contract of the network that learns.
 
     Raises:
-        UsageError: it has another task, other classes, or another input.
+        UsageError: it has another task, other classes, or another input, or the pairwise term is of no use.
     """
     theirs, ours = teacher.spec, spec
     if theirs.task != ours.task:
         raise UsageError(
             f"teacher '{teacher.name}' is made for {theirs.task}, the network for {ours.task}",
             "`toolchain models` lists tasks",
+        )
+    if theirs.task == "classification" and teacher.pairwise:
+        raise UsageError(
+            "the pairwise term compares places of a picture: it is for segmenters, not for classifiers",
+            "leave --pairwise out",
         )
     missing = [label for label in ours.labels if label not in theirs.labels]
     if missing:

@@ -212,9 +212,8 @@ class _Planner:
             )
             layers = sorted(waiting & set(served[best]))
             others = max(counts[layer] for layer in layers) - 1
-            chosen[best] = (
-                f"it carries its constant and those of {others} more to '{layers[0]}', which pads with zeros"
-            )
+            more = f" and those of {others} more" if others else ""
+            chosen[best] = f"it carries its constant{more} to '{layers[0]}', which pads with zeros"
             waiting -= set(layers)
         return chosen
 

@@ -253,6 +253,7 @@ class KernelSparsity(lightning.Callback):
             raise UsageError(
                 f"the schedule '{self.settings.schedule}' needs the number of epochs", "set max_epochs"
             )
+        self.settings.check_beginning(trainer.max_epochs or 0)
         if self.history is not None and not self._resumed and self.history.numbers():
             raise UsageError(
                 f"'{self.history.folder}' holds the history of a training already",

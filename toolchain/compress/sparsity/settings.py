@@ -72,6 +72,21 @@ class SparsitySettings:
         rise = {"constant": 1.0, "linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2}
         return self.strength * rise[self.schedule]
 
+    def check_beginning(self, epochs: int) -> None:
+        """Refuse a method that would never begin.
+
+        Args:
+            epochs: of the whole training; 0 or less where that is not known.
+
+        Raises:
+            UsageError: the training ends before the method begins.
+        """
+        if 0 < epochs <= self.start_epoch:
+            raise UsageError(
+                f"the method begins after {self.start_epoch} epochs, and the training has {epochs}",
+                "begin earlier (start_epoch), or train longer",
+            )
+
     def in_force(self, epoch: int) -> bool:
         """Whether term and zeroing are on in an epoch (from 0 on)."""
         return self.start_epoch <= epoch and (self.end_epoch is None or epoch < self.end_epoch)

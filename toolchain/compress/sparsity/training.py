@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
             resume, another run, or one that would be lost.
         ToolchainError: the loss became NaN or infinite; the last good weights are kept.
     """
+    _check(options)
     entry = zoo().get(options.model)
     if entry.spec.task != CLASSIFICATION and entry.spec.labels != LABELS:
         raise UsageError(
@@ -121,6 +123,21 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
         )
     train = _train_classifier if entry.spec.task == CLASSIFICATION else _train_parser
     return train(options, entry)
+
+
+def _check(options: SparseOptions) -> None:
+    """Refuse before a training what would only fail after it."""
+    if ":" in options.model:
+        raise UsageError(
+            f"'{options.model}' is no network of the zoo",
+            "`toolchain compress specialise` and `distill` train FILE.py:FACTORY; or give KernelSparsity"
+            " (toolchain.compress.sparsity.callback) to your own Trainer",
+        )
+    if options.may_lose is not None and not (math.isfinite(options.may_lose) and options.may_lose >= 0):
+        raise UsageError(
+            f"the chosen epoch may lose {options.may_lose:g} points",
+            "give --may-lose 0 for the best epoch, or more",
+        )
 
 
 def _with_exempt(options: SparseOptions, network: nn.Module, entry: ModelEntry) -> SparseOptions:

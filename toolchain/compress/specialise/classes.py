@@ -17,7 +17,7 @@ GROUPS = {
     "brows": ("left brow", "right brow"),
 }
 BACKGROUND = "background"
-ALL_HINT = "leave some out, or train with `toolchain compress train`, which keeps all classes"
+ALL_HINT = "leave some out; `toolchain compress train` (zoo) and `distill` (any network) keep all classes"
 
 
 def split_names(text: str) -> list[str]:

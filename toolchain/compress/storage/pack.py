@@ -150,9 +150,10 @@ def pack(
         state: fine-tuned tensors instead of those in `source`, under the same names; errors are against them.
 
     Raises:
-        UsageError: the source cannot be opened.
+        UsageError: the source cannot be opened, or would be overwritten.
         UnsupportedError: it is damaged, or a tensor cannot be packed.
     """
+    _require_another_place(source, output)
     given = dict(state) if state is not None else read_state(source)
     metadata, card = metadata_of(source), _card_beside(source)
     made = [_packed(name, tensor, layer_bits(name, tensor, bits), half) for name, tensor in given.items()]
@@ -193,9 +194,10 @@ def unpack(path: Path, output: Path, network: str = "", wanted: nn.Module | None
         wanted: the network that the weights must fit, None for any.
 
     Raises:
-        UsageError: the packed file cannot be opened.
+        UsageError: the packed file cannot be opened, or would be overwritten.
         UnsupportedError: it is damaged, of another version, or of another network.
     """
+    _require_another_place(path, output)
     packed = read(path)
     if network and packed.network and packed.network != network:
         raise UnsupportedError(
@@ -206,6 +208,13 @@ def unpack(path: Path, output: Path, network: str = "", wanted: nn.Module | None
         require_fit(packed, wanted, str(path))
     _write_safetensors(output, packed)
     return packed
+
+
+def _require_another_place(source: Path, output: Path) -> None:
+    if source.exists() and output.exists() and source.samefile(output):
+        raise UsageError(
+            f"'{output}' would be written over the file that is read", "give another path with -o"
+        )
 
 
 def load_packed(network: nn.Module, path: Path | str) -> None:

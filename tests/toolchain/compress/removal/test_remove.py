@@ -99,6 +99,11 @@ def test_zero_padding_leaves_one_filter_that_carries_the_constants() -> None:
     }
 
 
+def test_a_filter_that_carries_its_own_constant_alone_names_no_others() -> None:
+    network = nn.Sequential(zero(conv(3, 6), 2, bias=0.5), nn.ReLU(), conv(6, 4), conv(4, 2))
+    assert reasons(removed(network)) == {"0.2: it carries its constant to '2', which pads with zeros"}
+
+
 def test_padding_with_the_border_is_exact() -> None:
     network = nn.Sequential(zero(conv(3, 4), 1, bias=0.7), conv(4, 2, padding_mode="replicate"))
     assert removed(network).kept["0"] == [0, 2, 3]
