@@ -153,8 +153,6 @@ class Artifact:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
-    # What the weights may be used for; "" when that is not known.
-    terms: str = ""
     parity: Parity | None = None
     ops: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
@@ -164,6 +162,8 @@ class Artifact:
     seconds: dict[str, float] = field(default_factory=dict)
     # What is integer in a quantized .tflite file, see toolchain.integer_summary; else empty.
     integer: dict[str, Any] = field(default_factory=dict)
+    # What the weights may be used for; "" when that is not known.
+    terms: str = ""
 
     @property
     def sidecar_path(self) -> Path:

@@ -172,6 +172,8 @@ def exported() -> dict[str, Artifact]:
             palette=spec.palette,
             versions=versions,
             command=f"toolchain export {spec.name} --app {app}",
+            terms="trained on CelebAMask-HQ, which is for non-commercial research: these weights are for"
+            " research use, and must not be used commercially",
             **said,
         )
         for app, said in ways.items()
