@@ -40,7 +40,7 @@ Size = Annotated[int | None, typer.Option(help="Side of the pictures in pixels."
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training pictures.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-Precision = Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32.")]
+Precision = Annotated[str | None, typer.Option(help="auto, bf16-mixed, 16-mixed or 32.")]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every random generator.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")]

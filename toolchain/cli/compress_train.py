@@ -115,7 +115,7 @@ def compress_train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16-mixed, 16-mixed or 32.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every random generator.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="State dict to start from.")] = None,
     resume: Annotated[

@@ -57,7 +57,7 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate, whatever the devices.")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16-mixed, 16-mixed or 32.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every random generator.")] = 0,
     weights: Annotated[Path | None, typer.Option(help="State dict to start from.")] = None,
     teacher: Annotated[

@@ -53,14 +53,21 @@ def figures(network: nn.Module, spec: ModelSpec, pairs: FacePairs, batch_size: i
     }
 
 
-def training_figures(total: Totals, best_epoch: int) -> dict[str, Any]:
-    """How long the training took and how fast it was, over all its parts where it was interrupted."""
+def training_figures(total: Totals, best_epoch: int, precision: str) -> dict[str, Any]:
+    """How long the training took and how fast it was, over all its parts where it was interrupted.
+
+    Args:
+        total: of all parts.
+        best_epoch: the epoch whose weights were kept, from 0 on.
+        precision: Lightning's name of the arithmetic of the last part.
+    """
     return {
         "steps": total.steps,
         "hours": round(total.seconds / 3600, 3),
         "images_per_second": round(total.images_per_second, 1),
         "data_wait_share": round(total.data_wait, 3),
         "best_epoch": best_epoch + 1,
+        "precision": precision,
     }
 
 

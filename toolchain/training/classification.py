@@ -225,7 +225,7 @@ def fit_classifier(
         },
         **(more or {}),
         **({"calibration": _ranges(network, data.train, spec)} if calibrate else {}),
-        "training": training_figures(fitted.total, fitted.best_epoch),
+        "training": training_figures(fitted.total, fitted.best_epoch, fitted.precision),
     }
     name = name or spec.name
     write_weights(output, name, network, card)

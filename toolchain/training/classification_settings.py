@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from toolchain.errors import UsageError
-from toolchain.training.recipe import PRECISIONS, ScheduleSettings
+from toolchain.training.precision import PRECISIONS
+from toolchain.training.recipe import ScheduleSettings
 from toolchain.training.settings import check, choice, number, share, span
 
 RECIPES = Path(__file__).parent / "recipes" / "classification"
@@ -68,7 +69,7 @@ class ClassifierSettings:
         description: one line.
         epochs: passes over the training pictures.
         batch_size: pictures a step.
-        precision: "bf16-mixed", "16-mixed" or "32".
+        precision: "bf16-mixed", "16-mixed" or "32"; "auto" is decided by the computer, see `precision.py`.
         channels_last: memory layout of the pictures while training.
         label_smoothing: share (0-1) of the target that is spread over all classes (arXiv:1512.00567).
         optimizer: table `[optimizer]`.

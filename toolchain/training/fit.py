@@ -131,7 +131,7 @@ def train_face_parsing(options: TrainOptions) -> dict[str, Any] | None:
     network = module.cpu().network
     load_weights(network, options.output / BEST)
     card = _card(options, entry, module, train, validation)
-    card["training"] = training_figures(progress.total, checkpoints.best_epoch)
+    card["training"] = training_figures(progress.total, checkpoints.best_epoch, trainer.precision)
     write_weights(options.output, options.model, network, card)
     _report(options, f"trained for {progress.total.seconds / 3600:.2f} h: {speed_text(progress.total)}")
     return card
@@ -237,4 +237,4 @@ def _trainer(options: TrainOptions, callbacks: list[lightning.Callback]) -> ligh
     }
     if options.limit is not None:
         arguments["limit_train_batches"] = options.limit
-    return make_trainer(arguments, options.trainer, options.progress)
+    return make_trainer(arguments, options.trainer, options.progress, options.report)

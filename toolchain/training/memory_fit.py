@@ -65,10 +65,12 @@ class Fitted:
     Attributes:
         best_epoch: the epoch whose weights the network now has, from 0 on.
         total: steps and seconds.
+        precision: Lightning's name of the arithmetic.
     """
 
     best_epoch: int
     total: Totals
+    precision: str
 
 
 class TensorPairs(Dataset[Tensors]):
@@ -146,7 +148,9 @@ def fit_in_memory(
     progress = Progress(loader, log, options.report)
     callbacks = [Processes(), log, progress, *options.callbacks, checkpoints]
     with quiet():
-        trainer = make_trainer(_arguments(options, callbacks), options.trainer, options.progress)
+        trainer = make_trainer(
+            _arguments(options, callbacks), options.trainer, options.progress, options.report
+        )
         if trainer.world_size > 1:
             raise UsageError(f"{trainer.world_size} devices for a training in memory", "use --devices 1")
         with interruptible():
@@ -159,7 +163,7 @@ def fit_in_memory(
             )
     module.cpu().to(memory_format=torch.contiguous_format)
     load_weights(module.network, options.output / BEST)
-    return Fitted(checkpoints.best_epoch, progress.total)
+    return Fitted(checkpoints.best_epoch, progress.total, trainer.precision)
 
 
 def _arguments(options: FitOptions, callbacks: list[lightning.Callback]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 from toolchain.errors import UsageError
 from toolchain.training.augment import AugmentSettings
 from toolchain.training.losses import LossSettings
+from toolchain.training.precision import AUTO, PRECISIONS
 from toolchain.training.previous import PreviousSettings
 from toolchain.training.settings import check, choice, number, share
 
 RECIPES = Path(__file__).parent / "recipes"
-PRECISIONS = ("bf16-mixed", "16-mixed", "32")
 # Networks halve the picture up to five times.
 SIZE_STEP = 32
 
@@ -72,7 +72,7 @@ class Recipe:
         size: side of the training pictures in pixels, a multiple of 32.
         epochs: passes over the training split.
         batch_size: pictures a step, on each device.
-        precision: "bf16-mixed", "16-mixed" or "32".
+        precision: "bf16-mixed", "16-mixed" or "32"; "auto" is decided by the computer, see `precision.py`.
         weight_average: decay of the exponential moving average of the weights, which is what is validated
             and written; 0 for the weights themselves.
         optimizer: table `[optimizer]`.
@@ -87,7 +87,7 @@ class Recipe:
     size: int = 256
     epochs: int = 20
     batch_size: int = 32
-    precision: str = choice("bf16-mixed", PRECISIONS)
+    precision: str = choice(AUTO, PRECISIONS)
     weight_average: float = number(0.0, 0.0, 0.999999)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)

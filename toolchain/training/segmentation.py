@@ -233,7 +233,7 @@ def fit_segmenter(
         "figures": _figures(found, data),
         **(more or {}),
         **({"calibration": calibration_on(pictures, network, spec)} if calibrate else {}),
-        "training": training_figures(fitted.total, fitted.best_epoch),
+        "training": training_figures(fitted.total, fitted.best_epoch, fitted.precision),
     }
     name = name or spec.name
     write_weights(options.output, name, network, card)

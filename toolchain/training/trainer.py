@@ -12,18 +12,25 @@ from typing import Any
 import lightning
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from toolchain.errors import UsageError
+from toolchain.training.precision import AUTO, computed, remark
+from toolchain.training.progress import Report
 
 
-def make_trainer(arguments: Mapping[str, Any], given: Mapping[str, Any], progress: bool) -> lightning.Trainer:
+def make_trainer(
+    arguments: Mapping[str, Any], given: Mapping[str, Any], progress: bool, report: Report | None = None
+) -> lightning.Trainer:
     """A Trainer for modules that keep log and checkpoints by callbacks of this package.
 
     Args:
-        arguments: of the Trainer: `callbacks`, `max_epochs`, `default_root_dir` and more.
+        arguments: of the Trainer: `callbacks`, `max_epochs`, `default_root_dir`, `precision` as in PRECISIONS
+            and more.
         given: the user's arguments, which come first.
         progress: show a progress bar.
+        report: takes a line about the arithmetic where that is not what it was meant for.
 
     Raises:
         UsageError: Lightning refuses the user's arguments.
@@ -37,6 +44,10 @@ def make_trainer(arguments: Mapping[str, Any], given: Mapping[str, Any], progres
         "use_distributed_sampler": False,
         **arguments,
     }
+    precision, accelerator = defaults["precision"], str(given.get("accelerator", AUTO))
+    defaults["precision"] = computed(precision, accelerator)
+    if report is not None and (line := remark(precision, accelerator)):
+        rank_zero_only(report)(line)
     if progress:
         defaults["callbacks"] = [RichProgressBar(), *defaults["callbacks"]]
     if SLURMEnvironment.detect():

@@ -149,7 +149,7 @@ def fit_parser(
     card["terms"] = combined_terms(student.spec.terms, inherited, validation.terms)
     if calibrate:
         card["calibration"] = calibration(options.data, network, student.spec, train.skipped)
-    card["training"] = training_figures(progress.total, checkpoints.best_epoch)
+    card["training"] = training_figures(progress.total, checkpoints.best_epoch, trainer.precision)
     _report(options, f"trained for {progress.total.seconds / 3600:.2f} h: {speed_text(progress.total)}")
     return write_reshaped(options.output, student.spec.name, network, student.spec, card)
 
@@ -214,4 +214,4 @@ def _trainer(options: TrainOptions, callbacks: list[lightning.Callback]) -> ligh
     }
     if options.limit is not None:
         arguments["limit_train_batches"] = options.limit
-    return make_trainer(arguments, options.trainer, options.progress)
+    return make_trainer(arguments, options.trainer, options.progress, options.report)

@@ -24,7 +24,7 @@ class Job:
         epochs: passes over the training pictures, None for the task's default.
         batch_size: pictures a step, None for the recipe's.
         learning_rate: peak, None for the task's default.
-        precision: "bf16-mixed", "16-mixed" or "32", None for the recipe's.
+        precision: "auto", "bf16-mixed", "16-mixed" or "32", None for the recipe's.
         seed: of every random generator.
         resume: go on from the last checkpoint in `output`.
         workers: processes that decode pictures, where they are not kept in memory.
