@@ -21,6 +21,7 @@ from toolchain.benchmarks.harness.inputs import Shapes, random_inputs
 from toolchain.errors import UnsupportedError
 from toolchain.runtimes import load
 from toolchain.runtimes.base import one_line
+from toolchain.runtimes.onnx_runtime import session_options
 
 RUNS = 20
 WARMUP_RUNS = 3
@@ -96,10 +97,7 @@ def _recorded(path: Path, threads: int, inputs: dict[str, np.ndarray], folder: P
     """ONNX Runtime's record of some runs, a list of events in Chrome's trace format."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options = session_options(threads)
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
     try:

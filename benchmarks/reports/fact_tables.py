@@ -19,9 +19,10 @@ from toolchain.benchmarks.reports.texts import milliseconds, percent, size
 # Operators of an entry that a report lists, the slowest.
 LISTED = 15
 MOMENTS = ("before", "loaded", "peak")
-# Accuracies that the parity of a file may hold, the most telling first: key, name, unit, factor to it.
+OVERALL_F1 = "overall_f1"
+# Accuracies, the most telling first: key, name, unit, factor to it. All but the first are of the parity.
 ACCURACIES = (
-    ("f1", "F1", "%", 100.0),
+    (OVERALL_F1, "overall F1", "%", 1.0),
     ("agreement", "agreement with PyTorch", "%", 100.0),
     ("sqnr_db", "SQNR", "dB", 1.0),
 )
@@ -54,7 +55,9 @@ def file_table(measured: Sequence[Measured]) -> Table:
 
 
 def accuracy(one: Measured, key: str) -> float | None:
-    """A parity figure of the file of an entry: infinite where it is exact, None where there is none."""
+    """A figure of the file of an entry: infinite where it is exact, None where there is none."""
+    if key == OVERALL_F1:
+        return one.judged.overall_f1 if one.judged else None
     found = (one.entry.file.parity if one.entry.file else None) or {}
     value = found.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -80,9 +83,12 @@ def _accuracy_notes(measured: Sequence[Measured]) -> list[str]:
         if one.entry.file and (parity := one.entry.file.parity)
         if {"samples", "inputs", "reference"} <= set(parity)
     }
-    return [f"Accuracy is that of the sidecars, which the export wrote: {'; '.join(sorted(told))}."] * bool(
-        told
-    )
+    judged = dict.fromkeys(one.judged.text for one in measured if one.judged)
+    notes = [f"Overall F1 is that of {text}." for text in judged]
+    if told:
+        which = "Agreement and SQNR are those" if judged else "Accuracy is that"
+        notes.append(f"{which} of the sidecars, which the export wrote: {'; '.join(sorted(told))}.")
+    return notes
 
 
 def _without(

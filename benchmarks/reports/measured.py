@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.benchmarks.harness.contender import INFERENCE, TOTAL
 from toolchain.benchmarks.harness.results import PIPELINE, Entry, Results, load_results
+from toolchain.benchmarks.reports.judged import Judged
 from toolchain.errors import UsageError
 
 UNKNOWN = "-"
@@ -42,12 +43,14 @@ class Measured:
         entry: what was measured.
         results: the file that it is from.
         source: path of that file, as given.
+        judged: how its file did on annotated pictures; None where that is not known.
     """
 
     label: str
     entry: Entry
     results: Results
     source: str
+    judged: Judged | None = None
 
     @property
     def where(self) -> str:

@@ -26,6 +26,13 @@ def benchmark_report(
             metavar="PATH.html|.md|.json",
         ),
     ],
+    accuracy: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Overall F1 of measured files: what `toolchain evaluate --json` printed; repeatable.",
+            metavar="FILE.json",
+        ),
+    ] = None,
     pictures: Annotated[
         list[Path] | None,
         typer.Option(
@@ -43,6 +50,7 @@ def benchmark_report(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="State dict of that network.")] = None,
 ) -> None:
+    from toolchain.benchmarks.reports.judged import with_judgements
     from toolchain.benchmarks.reports.measured import read_all
     from toolchain.benchmarks.reports.offline_page import check_output, write_text
 
@@ -54,7 +62,11 @@ def benchmark_report(
         raise UsageError("--inputs, --network and --weights are for parity pictures", "add --pictures FOLDER")
     if pictures and suffix not in HTML:
         raise UsageError(f"'{output}' cannot hold pictures", "give a name that ends in .html")
-    measured = read_all(results)
+    if accuracy and suffix in TRACE:
+        raise UsageError(
+            "a trace holds no accuracy", "give a name that ends in .html or .md, or leave --accuracy out"
+        )
+    measured = with_judgements(read_all(results), accuracy or [])
     if suffix in TRACE:
         from toolchain.benchmarks.reports.trace import trace_text
 

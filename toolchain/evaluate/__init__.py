@@ -76,6 +76,7 @@ class Judgement:
             "format": contender.format,
             "precision": contender.precision,
             "bytes": contender.bytes,
+            "sha256": contender.sha256,
             "input_size": contender.size,
             "judged_size": self.side,
             "boundary_tolerance": round(tolerance_in_pixels(self.side, self.side), 3),

@@ -13,7 +13,7 @@ from toolchain.errors import UnsupportedError, UsageError
 from toolchain.face.parse import check_runtime
 from toolchain.face.preprocess import normalized, picture_input, picture_sizes, to_input
 from toolchain.models.faces import LABELS
-from toolchain.publish import require_own, size_of
+from toolchain.publish import require_own, sha256_of, size_of
 from toolchain.runtimes import SUFFIXES, Runtime, load
 from toolchain.runtimes.torch_runtime import TorchRuntime
 from toolchain.source import Source, resolve
@@ -44,6 +44,7 @@ class Contender:
         format: "torch", or the suffix of the file without its dot.
         precision: of the sidecar; "fp32" for torch, "" when the file has no sidecar.
         bytes: size of the file, None for torch.
+        sha256: of the file, as sidecars have it; None for torch.
         size: side of the square input in pixels.
         takes_previous: whether it takes the class probabilities of the frame before.
         terms: what its weights may be used for, as far as known.
@@ -59,6 +60,7 @@ class Contender:
     format: str
     precision: str
     bytes: int | None
+    sha256: str | None
     size: int
     takes_previous: bool
     terms: str
@@ -145,7 +147,7 @@ def _of_torch(text: str, weights: Path | None, like: ModelSpec | None) -> Conten
     assert source.module is not None
     runtime = TorchRuntime(source.module, spec)
     name = text if weights is None else f"{text} ({weights.name})"
-    return _contender(name, text, runtime, spec, TORCH, "fp32", None)
+    return _contender(name, text, runtime, spec, TORCH, "fp32")
 
 
 def _resolved(text: str, weights: Path | None, like: ModelSpec | None) -> Source:
@@ -186,7 +188,7 @@ def _of_file(path: Path, like: ModelSpec | None, threads: int | None) -> Contend
         if described is not None:
             check_runtime(runtime, described)
             kind, precision = described.format, described.precision
-            return _contender(path.name, str(path), runtime, described, kind, precision, size_of(path))
+            return _contender(path.name, str(path), runtime, described, kind, precision, path)
         if like is None:
             raise UsageError(
                 f"'{path}' has no sidecar, so that its preprocessing and classes are not known",
@@ -213,7 +215,7 @@ def _contender(
     contract: ModelSpec | Artifact,
     kind: str,
     precision: str,
-    size_in_bytes: int | None,
+    file: Path | None = None,
 ) -> Contender:
     _check_parser(contract, text)
     assert contract.preprocess is not None
@@ -223,7 +225,8 @@ def _contender(
         text=text,
         format=kind,
         precision=precision,
-        bytes=size_in_bytes,
+        bytes=None if file is None else size_of(file),
+        sha256=None if file is None else sha256_of(file),
         size=picture_sizes(contract.inputs[0])[1],
         takes_previous=len(contract.inputs) == 2,
         terms=contract.terms,
@@ -274,6 +277,7 @@ def _foreign(path: Path, runtime: Runtime, like: ModelSpec) -> Contender:
         format=kind,
         precision="",
         bytes=size_of(path),
+        sha256=sha256_of(path),
         size=size,
         takes_previous=bool(others),
         terms="",

@@ -114,3 +114,42 @@ with load(sys.argv[1]) as runtime:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout == "[[2.0, -1.0, 4.0]]\n"
+
+
+def loud_integers(activations: int) -> bytes:
+    """A matrix product of int8 weights, in pairs, whose sums of products are as large as they can be."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["stored"]),
+        helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["seen"]),
+        helper.make_node("DequantizeLinear", ["weights", "one", "none"], ["kernel"]),
+        helper.make_node("MatMul", ["seen", "kernel"], ["y"]),
+    ]
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, (), [1.0]),
+        helper.make_tensor("zero", activations, (), [0]),
+        helper.make_tensor("one", TensorProto.FLOAT, (), [1.0]),
+        helper.make_tensor("none", TensorProto.INT8, (), [0]),
+        helper.make_tensor("weights", TensorProto.INT8, (64, 16), [127] * 64 * 16),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "loud",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (8, 64))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (8, 16))],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("activations", "most"),
+    [(TensorProto.UINT8, 255), (TensorProto.INT8, 127), (TensorProto.UINT16, 65535)],
+    ids=["uint8", "int8", "uint16"],
+)
+def test_sums_of_integer_products_do_not_saturate(activations: int, most: int) -> None:
+    """Processors without VNNI add pairs of products in 16 bits, unless ONNX Runtime is told not to."""
+    x = np.random.default_rng(0).integers(most - 3, most + 1, (8, 64)).astype(np.float32)
+    with OnnxRuntime(loud_integers(activations), threads=1) as runtime:
+        found = runtime.run({"x": x})["y"]
+    np.testing.assert_allclose(found, np.repeat(127 * x.sum(1, keepdims=True), 16, axis=1), rtol=1e-6)
