@@ -70,7 +70,7 @@ def calibrate(
         expected: range of values that the contract's preprocessing makes, by input name; None: not checked.
         names: the values to find ranges of, as `stored_values` lists them; None for all.
         memory: bytes of values held at once; the graph runs several times a sample if they take more.
-        threads: of ONNX Runtime; 0 for one for each core.
+        threads: of ONNX Runtime; 0 for one for every two cores.
         equalized: equalize the graph in place after so many samples (see `equalize`). What they showed is
             brought to the new scales, so that they are not run again.
 
