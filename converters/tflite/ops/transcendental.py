@@ -98,10 +98,12 @@ def asinh(context: NodeContext) -> None:
 
 @lowers("Acosh", layout=elementwise)
 def acosh(context: NodeContext) -> None:
-    """Acosh: log(x + sqrt(x^2 - 1)); NaN below 1."""
-    above = float_input(context) - 1
+    """Acosh: log(x + sqrt(x^2 - 1)) times the sign of x; NaN below 1."""
+    x = float_input(context)
+    above = x - 1
     root = above.unary(Op.SQRT) * (above + 2).unary(Op.SQRT)
-    _log_above_one(above + root).store()
+    # The logarithm of XNNPACK makes a number of NaN on processors without AVX-512; the sign keeps it.
+    (_log_above_one(above + root) * x.unary(Op.SIGN)).store()
 
 
 @lowers("Atanh", layout=elementwise)
