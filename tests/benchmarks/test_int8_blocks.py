@@ -14,6 +14,7 @@ from toolchain.benchmarks.int8_networks import NETWORKS, network
 from toolchain.benchmarks.operator_profile import profile
 from toolchain.benchmarks.quantization_cost import cost_of
 from toolchain.errors import ToolchainError, UsageError
+from toolchain.inspection import inspect_file
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -30,8 +31,9 @@ def test_networks_keep_their_weights_and_run(name: str) -> None:
 def test_the_report_of_one_network() -> None:
     report = measure(["relu6"], processes=1, rounds=1, warmup_seconds=0.05)
     [entry] = report["networks"].values()
-    assert entry["refused"] == entry["floats"] == []
-    assert entry["integer"]["DEPTHWISE_CONV_2D"] == 3
+    assert entry["refused"] == []
+    # Which of the two is faster depends on the processor.
+    assert entry["integer"].get("DEPTHWISE_CONV_2D") == 3 or "DEPTHWISE_CONV_2D" in entry["floats"]
     assert entry["minimum"] == pytest.approx(entry["int8_ms"] / entry["float_ms"], abs=1e-3)
     assert report["geometric_mean"] == pytest.approx(report["largest"], abs=1e-3)
     assert entry["slowest"]["int8"][0]["share"] > 0.1
@@ -44,7 +46,7 @@ def test_the_profile_covers_every_operator(tmp_path: Path) -> None:
     for row in rows:
         counts[row["op"]] = counts.get(row["op"], 0) + row["count"]
         assert row["microseconds"] > 0
-    assert counts == {**written.contents["integer"], **written.contents["conversions"]}
+    assert counts == inspect_file(written.auto).ops
     assert sum(row["share"] for row in rows) == pytest.approx(1, abs=0.01)
     costs = [row["share"] for row in rows]
     assert costs == sorted(costs, reverse=True)
