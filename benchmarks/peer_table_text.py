@@ -50,12 +50,21 @@ def _conditions(report: dict[str, Any]) -> list[str]:
     lines = [
         "# Converters side by side",
         "",
-        f"{machine['cpu']}, {machine['usable_cores']} cores, {machine['system']}.",
+        f"{machine['cpu']} ({', '.join(machine['instruction_sets'])}), {machine['usable_cores']} cores,"
+        f" {machine['system']}.",
         "",
     ]
     lines += [
         f"- {tool}: {', '.join(f'{name} {version}' for name, version in packages.items())}"
         for tool, packages in versions(report).items()
+    ]
+    amounts: dict[tuple[int, int], list[str]] = {}
+    for name, entry in report["networks"].items():
+        settings = entry["settings"]
+        amounts.setdefault((settings["calibration"], settings["repeats"]), []).append(name)
+    lines += [
+        f"- int8 from {samples} calibration samples, conversions measured {repeats} x: {', '.join(names)}"
+        for (samples, repeats), names in amounts.items()
     ]
     loads = [
         found["latency"]["load_average"][0]

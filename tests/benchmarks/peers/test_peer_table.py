@@ -169,8 +169,9 @@ def report() -> dict[str, Any]:
         entry("peer", "tflite", "onnx", run(1.2)),
         entry("other", "tflite", "module", run(1.0, ok=False)),
     ]
-    found = {"precisions": {"int8": {"files": files, "latency": latency}}}
-    machine = {"cpu": "CPU", "usable_cores": 2, "system": "Linux"}
+    settings = {"calibration": 100, "repeats": 3}
+    found = {"settings": settings, "precisions": {"int8": {"files": files, "latency": latency}}}
+    machine = {"cpu": "CPU", "instruction_sets": ["avx2", "fma"], "usable_cores": 2, "system": "Linux"}
     return {"networks": {"net": found}, "environment": machine}
 
 
@@ -192,6 +193,8 @@ def test_conversion_and_whole_call_are_medians_of_their_stages(report: dict[str,
 
 def test_the_table_tells_what_falls_short(report: dict[str, Any]) -> None:
     text = markdown(report)
+    assert "CPU (avx2, fma), 2 cores, Linux." in text
+    assert "- int8 from 100 calibration samples, conversions measured 3 x: net" in text
     assert "| net | int8 | peer | 2.40 (2.40) | 4.0 (4.0) | 5.40 (5.40) | 2.1 (2.1) |" in text
     assert "| 1.000 | 2 | exact | 100.00 | 4.000 | 1.250 (1.250) |" in text
     factors = "4.0 (4.0), net int8 | 2.1 (2.1), net int8"
