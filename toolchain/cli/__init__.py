@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ COMMANDS = {
     "doctor": "Say what can run on this computer.",
 }
 INTERRUPTED = 130
+# Turns of a waiting loop in GNU's OpenMP; its own default is a hundred times as many.
+SPINS = "3000"
 # Newer Typers carry a Click of their own, so its exceptions can only be reached through Typer's.
 CommandLineError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -85,7 +88,18 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    _wait_briefly()
     sys.exit(run(arguments))
+
+
+def _wait_briefly() -> None:
+    """Let PyTorch's threads give a core away soon when they wait for each other; the user comes first.
+
+    By default OpenMP's threads wait actively for milliseconds: beside one other busy program a training step
+    took 2.0 s on two cores instead of 0.13 s; so it is 0.38 s, and 0.16 s without the other program.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def file_error(error: OSError) -> ToolchainError:

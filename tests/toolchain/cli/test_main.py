@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from toolchain.cli import COMMANDS, run
+from toolchain.cli import COMMANDS, SPINS, main, run
 from toolchain.cli.compress import SUBCOMMANDS
 from toolchain.errors import RegressionError
 
@@ -136,6 +137,20 @@ def test_error_of_the_operating_system_names_the_file(monkeypatch: pytest.Monkey
 def test_name_that_no_file_system_takes(capsys) -> None:
     assert run(["inspect", "a" * 300 + ".tflite"]) == 2
     assert "File name too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_wait_briefly_unless_the_user_says_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if "SPINCOUNT" not in key} | given
+    monkeypatch.setattr(os, "environ", environment)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert environment.get("GOMP_SPINCOUNT") == spins
 
 
 def test_interruption_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
