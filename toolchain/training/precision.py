@@ -29,7 +29,8 @@ def computed(precision: str, accelerator: str = AUTO) -> str:
 
 def remark(precision: str, accelerator: str = AUTO) -> str:
     """What a user should know about the speed of a precision on this computer; "" for nothing."""
-    if precision not in (AUTO, BFLOAT16) or has_bfloat16(_device(accelerator)):
+    device = _device(accelerator)
+    if precision not in (AUTO, BFLOAT16) or device == MPS or has_bfloat16(device):
         return ""
     if precision == AUTO:
         return "computing in float32, since this computer has no instructions for bfloat16"
@@ -40,7 +41,7 @@ def remark(precision: str, accelerator: str = AUTO) -> str:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a device multiplies bfloat16 in hardware.
+    """Whether a device is known to multiply bfloat16 in hardware; of Apple's GPUs only the newer ones do.
 
     Args:
         device: CPU, CUDA or MPS.
