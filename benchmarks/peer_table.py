@@ -185,7 +185,8 @@ class Table:
             try:
                 row["file"] = {**contents(path), "parity": parity(path, given.measured), "error": None}
             except ToolchainError as error:
-                row["file"] = {"error": error.message}
+                # Folders of one computer tell others nothing.
+                row["file"] = {"error": error.message.replace(str(path), path.name)}
             _save_row(row)
         return {
             "tool": tool.name,
