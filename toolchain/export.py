@@ -187,11 +187,10 @@ def export_source(source: Source, options: ExportOptions) -> Exported:
 
 def _graph_parity(source: Source, graph: ir.Model, truth: _Truth) -> Parity:
     """How close the graph in ONNX Runtime is to the network: what a converter cannot be better than."""
-    import onnx_ir
-
+    from toolchain.converters.graph.weights_beside import weights_beside
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
-    with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as runtime:
+    with OnnxRuntime(*weights_beside(graph)) as runtime:
         made = [run_file(runtime, sample, source.spec) for sample in truth.inputs]
     return compare(truth.expected, made, source.spec.task, truth.runtime, truth.origin)
 

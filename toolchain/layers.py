@@ -103,13 +103,12 @@ def layer_table(
         UsageError: the file does not fit the network, or has a format whose tensors cannot be seen.
         UnsupportedError: the file is damaged, or none of its tensors stands for a value of the network.
     """
-    import onnx_ir
-
+    from toolchain.converters.graph.weights_beside import weights_beside
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     graph = clean_graph(source)
     inputs, origin = samples(source.spec, calibration, count)
-    with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as network:
+    with OnnxRuntime(*weights_beside(graph)) as network:
         inputs, _ = answers(source.spec, inputs, network.run)
     with open_stored(path, source) as file:
         pairs = pair_up(file, graph, inputs[0])

@@ -162,8 +162,7 @@ def _calibration_samples(
     A video parser sees every second picture with the mask of its own first answer to it. Arrays that are
     given for all inputs are taken as they are, masks included.
     """
-    import onnx_ir
-
+    from toolchain.converters.graph.weights_beside import weights_beside
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert options.calibration is not None
@@ -171,7 +170,7 @@ def _calibration_samples(
     if not takes_previous_mask(source.spec) or _gives_masks(options.calibration):
         yield from found
         return
-    with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as runtime:
+    with OnnxRuntime(*weights_beside(graph)) as runtime:
         for number, sample in enumerate(found):
             yield _with_mask(source, sample, runtime) if number % 2 else sample
 

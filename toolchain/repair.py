@@ -225,8 +225,7 @@ class _Trial:
         metric: Metric | None,
         quantize: Quantize | None,
     ) -> None:
-        import onnx_ir
-
+        from toolchain.converters.graph.weights_beside import weights_beside
         from toolchain.converters.quantize.integer_forms import write_integer_forms
         from toolchain.converters.quantize.integer_nodes import integer_nodes
 
@@ -242,7 +241,7 @@ class _Trial:
         task = None if metric else task_metric(source.spec, options.calibration, count)
         self.metric = task.name if task else OWN if metric else AGREEMENT
         self._metric = task.points if task else metric
-        with OnnxRuntime(onnx_ir.to_proto(graph).SerializeToString()) as network:
+        with OnnxRuntime(*weights_beside(graph)) as network:
             self.inputs, self._expected = answers(source.spec, inputs, network.run)
         self._scores: dict[tuple[frozenset[str], int], _Score] = {}
         self.best = self._points(self._expected)
@@ -301,11 +300,11 @@ class _Trial:
         return interleaved(files, ROUNDS if len(files) <= MANY + 2 else ROUNDS_OF_MANY)
 
     def _run(self, chosen: Collection[str], inputs: Sequence[Arrays]) -> list[Arrays]:
-        import onnx_ir
+        from toolchain.converters.graph.weights_beside import weights_beside
 
-        model = onnx_ir.to_proto(self._quantize(chosen)).SerializeToString()
+        model, weights = weights_beside(self._quantize(chosen))
         # ONNX Runtime's own integer kernels would round otherwise than the pairs say.
-        with OnnxRuntime(model, optimize=False) as runtime:
+        with OnnxRuntime(model, weights, optimize=False) as runtime:
             return [runtime.run(sample) for sample in inputs]
 
     def _points(self, made: Sequence[Arrays]) -> float:

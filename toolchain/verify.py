@@ -56,12 +56,11 @@ def _network_of(source: Source) -> Runtime:
         from toolchain.runtimes.torch_runtime import TorchRuntime
 
         return TorchRuntime(source.module, source.spec)
-    import onnx_ir
-
+    from toolchain.converters.graph.weights_beside import weights_beside
     from toolchain.runtimes.onnx_runtime import OnnxRuntime
 
     assert source.graph is not None
-    return OnnxRuntime(onnx_ir.to_proto(source.graph).SerializeToString())
+    return OnnxRuntime(*weights_beside(source.graph))
 
 
 def run_file(

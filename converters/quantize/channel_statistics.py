@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from toolchain.converters.graph.weights_beside import session_with
 from toolchain.converters.quantize.observe import Watcher
 from toolchain.errors import UsageError
 
@@ -143,5 +144,4 @@ def session_of(model: ir.Model, threads: int = 1) -> Any:
     options.log_severity_level = 3
     # Integer kernels of ONNX Runtime would round elsewhere than the pairs do.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    content = ir.to_proto(model).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session_with(model, options)

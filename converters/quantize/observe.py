@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from toolchain.converters.graph.rewrite import shape_of
+from toolchain.converters.graph.weights_beside import session_with
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -250,12 +251,8 @@ def _parts(names: Sequence[str], sizes: Mapping[str | None, int], memory: int) -
 
 def _session(model: ir.Model, names: Sequence[str], threads: int, optimized: bool) -> InferenceSession:
     """A session with these outputs."""
-    import onnx
     import onnxruntime
 
-    proto = ir.serde.serialize_model(model)
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
@@ -264,6 +261,4 @@ def _session(model: ir.Model, names: Sequence[str], threads: int, optimized: boo
     options.log_severity_level = 3
     # Its threads would wait actively while histograms are counted.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return session_with(model, options, names)

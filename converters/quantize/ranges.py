@@ -97,8 +97,9 @@ def by_squared_error(histogram: Histogram, extremes: Range) -> Range:
         if clipped > least:
             return clipped
         inside = points[first:last]
-        rounded = np.rint(inside / scale) * scale
-        return clipped + float(np.dot(weights[first:last], (inside - rounded) ** 2))
+        off = inside - np.rint(inside / scale) * scale
+        # Unlike np.dot it starts no second thread, which would wait actively until the next range.
+        return clipped + float(np.einsum("i,i,i", weights[first:last], off, off))
 
     return _searched(cost, extremes)
 

@@ -54,7 +54,7 @@ def load(
     if not path.exists():
         raise UsageError(f"no model file at '{path}'", "`toolchain export` writes one")
     if runtime == ONNX:
-        return OnnxRuntime(path, threads, optimize=delegate)
+        return OnnxRuntime(path, threads=threads, optimize=delegate)
     interpreters = [runtime] if runtime in INTERPRETERS else list(INTERPRETERS)
     return LiteRTRuntime(path, threads, delegate, interpreters=interpreters)
 

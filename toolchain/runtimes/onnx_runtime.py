@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,8 @@ class OnnxRuntime(Runtime):
 
     Args:
         source: path of the file, or its bytes; weights in a separate file need the path.
+        weights: arrays by name for what the bytes refer to instead of having it, as `weights_beside` makes
+            them; read where they are, and not to be written to.
         threads: threads of one operator; None leaves it to ONNX Runtime.
         optimize: False turns ONNX Runtime's own graph optimizations off.
 
@@ -46,12 +49,24 @@ class OnnxRuntime(Runtime):
         UnsupportedError: the model is damaged, or ONNX Runtime cannot run it.
     """
 
-    def __init__(self, source: Path | str | bytes, threads: int | None = None, optimize: bool = True) -> None:
+    def __init__(
+        self,
+        source: Path | str | bytes,
+        weights: Mapping[str, np.ndarray] | None = None,
+        *,
+        threads: int | None = None,
+        optimize: bool = True,
+    ) -> None:
         check_threads(threads)
         ort = _import_onnxruntime()
         options = session_options(threads)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # The session reads them, but does not hold them.
+        self._weights = dict(weights or {})
+        if self._weights:
+            arrays = [ort.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+            options.add_external_initializers(list(self._weights), arrays)
         self._label = "the ONNX model" if isinstance(source, bytes) else f"'{source}'"
         try:
             model = source if isinstance(source, bytes) else str(source)
@@ -83,6 +98,7 @@ class OnnxRuntime(Runtime):
 
     def _release(self) -> None:
         self._session = None
+        self._weights = {}
 
 
 def session_options(threads: int | None) -> Any:

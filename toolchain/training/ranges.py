@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.converters.graph import clean
+from toolchain.converters.graph.weights_beside import weights_beside
 from toolchain.converters.quantize.calibrate import calibrate
 from toolchain.converters.quantize.integer_forms import write_integer_forms
 from toolchain.converters.torch_to_onnx import torch_to_onnx
@@ -45,7 +46,7 @@ def measure_ranges(network: nn.Module, spec: ModelSpec, pictures: Iterable[Tenso
 
 
 def _samples(graph: ir.Model, spec: ModelSpec, pictures: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray]]:
-    with OnnxRuntime(ir.to_proto(graph).SerializeToString()) as runtime:
+    with OnnxRuntime(*weights_beside(graph)) as runtime:
         for number, picture in enumerate(pictures):
             sample = _feeds(spec, picture)
             if len(spec.inputs) > 1 and number % 2:
