@@ -45,9 +45,9 @@ def weights_beside(model: ir.Model, outputs: Sequence[str] | None = None) -> tup
     """
     unread = _unread(model)
     large = {
-        name: value.const_value
+        name: tensor
         for name, value in model.graph.initializers.items()
-        if name not in unread and _is_large(value.const_value)
+        if (tensor := value.const_value) is not None and name not in unread and _is_large(tensor)
     }
     proto = _serialized(model, without={*large, *unread})
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in unread]
@@ -59,8 +59,8 @@ def weights_beside(model: ir.Model, outputs: Sequence[str] | None = None) -> tup
     return proto.SerializeToString(), {name: np.ascontiguousarray(t.numpy()) for name, t in large.items()}
 
 
-def _is_large(tensor: ir.TensorProtocol | None) -> bool:
-    return tensor is not None and tensor.nbytes > LARGE and tensor.dtype in PLAIN
+def _is_large(tensor: ir.TensorProtocol) -> bool:
+    return tensor.nbytes > LARGE and tensor.dtype in PLAIN
 
 
 def _unread(model: ir.Model) -> set[str]:
@@ -91,7 +91,7 @@ def _serialized(model: ir.Model, without: Collection[str]) -> onnx.ModelProto:
 
 def _reference(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
     """What stands for a tensor in the model."""
-    shape = ir.Shape(tensor.shape)
+    shape = ir.Shape(tensor.shape.numpy())
     return ir.ExternalTensor(NOWHERE, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
