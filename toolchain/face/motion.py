@@ -56,23 +56,34 @@ class MovingMask:
         """The next crop is the first of its kind."""
         self._known = False
 
-    def put(self, cut: np.ndarray, matrix: np.ndarray, probabilities: np.ndarray) -> None:
-        """Keep what a network said of a crop; no argument is needed afterwards.
+    def put(
+        self,
+        cut: np.ndarray,
+        matrix: np.ndarray,
+        probabilities: np.ndarray,
+        grey: np.ndarray | None = None,
+    ) -> None:
+        """Keep what a network said of a crop; no argument but `grey` is needed afterwards.
 
         Args:
             cut: (size, size, 3) RGB uint8.
             matrix: (2, 3), picture to crop.
             probabilities: (classes, SIDE, SIDE) float32, as from `shrunk_planes`.
+            grey: `shrunk_grey(cut)` where it is known; it is kept.
         """
-        self._mask, self._grey = np.asarray(cv2.merge(list(probabilities))), shrunk_grey(cut)
+        self._mask = np.asarray(cv2.merge(list(probabilities)))
+        self._grey = shrunk_grey(cut) if grey is None else grey
         self._matrix, self._known = matrix.copy(), True
 
-    def carried(self, cut: np.ndarray, matrix: np.ndarray) -> np.ndarray | None:
+    def carried(
+        self, cut: np.ndarray, matrix: np.ndarray, grey: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """What was said of the crop before, where its parts lie in the next one.
 
         Args:
             cut: (size, size, 3) RGB uint8, of the next frame.
             matrix: (2, 3), picture to crop.
+            grey: `shrunk_grey(cut)` where it is known.
 
         Returns:
             (classes, size, size) float32, the view of an array of NHWC order; zero for all classes where
@@ -83,7 +94,8 @@ class MovingMask:
             return None
         size = cut.shape[0]
         between = crop_between(self._matrix, matrix)
-        before, now = _regrouped(self._grey, shrunk_region(between, size, FLOW_SIDE)), shrunk_grey(cut)
+        before = _regrouped(self._grey, shrunk_region(between, size, FLOW_SIDE))
+        now = shrunk_grey(cut) if grey is None else grey
         flow = flow_between(before, now)
         met = met_again(before, now, flow)
         if met.mean() < LEAST_MET:

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from toolchain.errors import UnsupportedError
-from toolchain.face.motion import SIDE, MovingMask, shrunk_matrix, shrunk_planes
+from toolchain.face.motion import SIDE, MovingMask, shrunk_grey, shrunk_matrix, shrunk_planes
 from toolchain.face.picture import check_picture
 from toolchain.face.preprocess import class_probabilities, picture_input, picture_sizes, to_input
 from toolchain.face.region import Square, crop, crop_matrix, unwarp_labels
@@ -258,7 +258,8 @@ class FaceParser:
                 contract.image.name: picture_input(cut, contract.preprocess, contract.image, buffers.image)
             }
             if contract.previous is not None:
-                before = self._before.carried(cut, matrix)
+                grey = shrunk_grey(cut)
+                before = self._before.carried(cut, matrix, grey)
                 if before is None:
                     self._cut = self._before.is_known
                     before = np.zeros(picture_sizes(contract.previous), np.float32)
@@ -271,5 +272,5 @@ class FaceParser:
             self._matrix = matrix
             shrunk_planes(probabilities, self._small)
             if contract.previous is not None:
-                self._before.put(cut, matrix, self._small)
+                self._before.put(cut, matrix, self._small, grey)
         return probabilities, matrix
