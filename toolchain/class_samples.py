@@ -23,9 +23,9 @@ def is_classified(text: str) -> bool:
     scheme, colon, _ = text.partition(":")
     if not colon:
         return False
-    from toolchain.training.datasets.classification import SCHEMES
+    from toolchain.training.datasets.schemes import CLASSIFICATION_SCHEMES
 
-    return scheme in SCHEMES
+    return scheme in CLASSIFICATION_SCHEMES
 
 
 class ClassSamples:

@@ -10,6 +10,9 @@ from toolchain.errors import UsageError
 
 T = TypeVar("T")
 
+# Entries that a hint names where no command lists them.
+MOST_LISTED = 12
+
 
 class Registry(Generic[T]):
     """Maps names to entries of one kind.
@@ -51,6 +54,8 @@ class Registry(Generic[T]):
             hints.append(f"did you mean {' or '.join(near)}?")
         if self.listing:
             hints.append(f"`{self.listing}` lists all")
+        elif 0 < len(self) <= MOST_LISTED:
+            hints.append(f"known are {', '.join(self)}")
         raise UsageError(f"unknown {self.kind} '{name}'", "; ".join(hints))
 
     def __contains__(self, name: object) -> bool:

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.benchmarks.devices.android_adb import Adb, choose, need_adb
-from toolchain.benchmarks.devices.android_device import Device, check_binary, condition, describe
+from toolchain.benchmarks.devices.android_device import (
+    Device,
+    check_binary,
+    condition,
+    describe,
+    instruction_set,
+)
 from toolchain.benchmarks.devices.android_output import Launch, parse_launch
 from toolchain.benchmarks.devices.web_model import tflite_file
 from toolchain.benchmarks.environment import environment
@@ -111,6 +117,8 @@ def measure_on_android(
     options.check()
     file = tflite_file(path)
     read_signatures(path.read_bytes(), f"'{path}'")
+    # What is wrong with a file is said whether or not a device is at hand.
+    instruction_set(binary)
     program = need_adb(options.adb)
     adb = Adb(program, choose(program, options.serial))
     device = describe(adb)

@@ -19,6 +19,7 @@ EMULATOR_HARDWARE = ("goldfish", "ranchu", "cutf_cvm", "vbox86", "nox", "ttVM_x8
 MACHINES = {0xB7: "arm64-v8a", 0x28: "armeabi-v7a", 0x3E: "x86_64", 0x03: "x86", 0xF3: "riscv64"}
 ELF = b"\x7fELF"
 MACHINE_AT = 18
+OTHER_BINARY = "download benchmark_model for android_aarch64 (or build //tensorflow/lite/tools/benchmark)"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,23 @@ def _is_emulator(serial: str, found: dict[str, str]) -> bool:
     )
 
 
+def instruction_set(path: Path) -> str:
+    """What a program was compiled for.
+
+    Raises:
+        UsageError: no such file, or it is no program for Linux.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(MACHINE_AT + 2)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {error.strerror}", OTHER_BINARY) from error
+    if head[:4] != ELF or len(head) < MACHINE_AT + 2:
+        raise UsageError(f"'{path}' is no program for Android", OTHER_BINARY)
+    machine = int.from_bytes(head[MACHINE_AT:], "little")
+    return MACHINES.get(machine, f"machine {machine:#x}")
+
+
 def check_binary(path: Path, device: Device) -> None:
     """Whether the device can run a program.
 
@@ -89,19 +107,10 @@ def check_binary(path: Path, device: Device) -> None:
         UsageError: no such file, or it is no program for Linux.
         UnsupportedError: it is one for another instruction set.
     """
-    hint = "download benchmark_model for android_aarch64 (or build //tensorflow/lite/tools/benchmark)"
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(MACHINE_AT + 2)
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be read: {error.strerror}", hint) from error
-    if head[:4] != ELF or len(head) < MACHINE_AT + 2:
-        raise UsageError(f"'{path}' is no program for Android", hint)
-    machine = int.from_bytes(head[MACHINE_AT:], "little")
-    kind = MACHINES.get(machine, f"machine {machine:#x}")
+    kind = instruction_set(path)
     if kind not in device.instruction_sets:
         runs = ", ".join(device.instruction_sets) or "something else"
-        raise UnsupportedError(f"'{path}' is for {kind}, and {device.model} runs {runs}", hint)
+        raise UnsupportedError(f"'{path}' is for {kind}, and {device.model} runs {runs}", OTHER_BINARY)
 
 
 def condition(adb: Adb) -> dict[str, Any]:

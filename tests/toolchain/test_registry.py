@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from toolchain.errors import UsageError
 from toolchain.models import zoo
-from toolchain.registry import Registry
+from toolchain.registry import MOST_LISTED, Registry
 
 
 @pytest.fixture
@@ -68,10 +68,22 @@ def test_unknown_name_gets_near_names_and_the_listing(colors, typed, hint):
     assert caught.value.exit_code == 2
 
 
-def test_without_a_listing_and_near_names_there_is_no_hint():
+@pytest.mark.parametrize(
+    ("count", "typed", "hint"),
+    [
+        (0, "green", ""),
+        (2, "green", "known are color0, color1"),
+        (2, "colour1", "did you mean color1 or color0?; known are color0, color1"),
+        (MOST_LISTED + 1, "green", ""),
+    ],
+)
+def test_without_a_listing_few_names_are_listed_in_the_hint(count, typed, hint):
+    registry = Registry("color")
+    for number in range(count):
+        registry.add(f"color{number}", number)
     with pytest.raises(UsageError) as caught:
-        Registry("color").get("green")
-    assert caught.value.hint == ""
+        registry.get(typed)
+    assert caught.value.hint == hint
 
 
 @settings(deadline=None)

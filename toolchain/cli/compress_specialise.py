@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import compress_job, shapes
-from toolchain.cli.compress_train import ExemptCoupled
+from toolchain.cli.compress_train import Biases, EndEpoch, ExemptCoupled, Schedule, StartEpoch, Strengths
 from toolchain.cli.output import foreign_prints_aside
 
 # What only the sparsity term uses, and what only a teacher does.
-OF_THE_TERM = ("kind", "scope", "threshold", "exempt", "exempt_coupled")
+OF_THE_TERM = ("kind", "scope", "threshold", "exempt", "exempt_coupled", "biases")
+OF_THE_TERM += ("start_epoch", "end_epoch", "schedule")
 OF_THE_TEACHER = ("share", "temperature")
 
 
@@ -43,6 +44,10 @@ def compress_specialise(
         list[str] | None, typer.Option(help="Layer that keeps its kernels, with wildcards; repeatable.")
     ] = None,
     exempt_coupled: ExemptCoupled = False,
+    start_epoch: StartEpoch = 0,
+    end_epoch: EndEpoch = None,
+    schedule: Strengths = Schedule.constant,
+    biases: Biases = True,
     keep: compress_job.Keep = None,
     teacher: Annotated[str | None, typer.Option(help=compress_job.TEACHER_HELP)] = None,
     share: compress_job.Share = 0.5,
@@ -88,6 +93,10 @@ def compress_specialise(
             "scope": scope,
             "threshold": threshold,
             "exempt": tuple(exempt or ()),
+            "start_epoch": start_epoch,
+            "end_epoch": end_epoch,
+            "schedule": schedule.value,
+            "biases": biases,
         }
         if strength > 0
         else None,

@@ -53,6 +53,17 @@ class Schedule(StrEnum):
     cosine = "cosine"
 
 
+StartEpoch = Annotated[int, typer.Option(help="Epochs before the method begins.")]
+EndEpoch = Annotated[int | None, typer.Option(help="Epochs after which it ends; zeroed kernels stay zero.")]
+Strengths = Annotated[Schedule, typer.Option(help="The strength over the epochs.")]
+Biases = Annotated[
+    bool,
+    typer.Option(
+        "--biases/--weights-only", help="Zero the bias and BatchNorm of a zeroed kernel, too, or not."
+    ),
+]
+
+
 class Keep(StrEnum):
     """Weights that stay in the history."""
 
@@ -86,21 +97,14 @@ def compress_train(
         float,
         typer.Option(help="Kernels whose values together stay under this share of all are set to zero."),
     ] = 0.01,
-    start_epoch: Annotated[int, typer.Option(help="Epochs before the method begins.")] = 0,
-    end_epoch: Annotated[
-        int | None, typer.Option(help="Epochs after which it ends; zeroed kernels stay zero.")
-    ] = None,
-    schedule: Annotated[Schedule, typer.Option(help="The strength over the epochs.")] = Schedule.constant,
+    start_epoch: StartEpoch = 0,
+    end_epoch: EndEpoch = None,
+    schedule: Strengths = Schedule.constant,
     exempt: Annotated[
         list[str] | None, typer.Option(help="Convolution that keeps all kernels, as 'stem.*'; repeatable.")
     ] = None,
     exempt_coupled: ExemptCoupled = False,
-    biases: Annotated[
-        bool,
-        typer.Option(
-            "--biases/--weights-only", help="Zero the bias and BatchNorm of a zeroed kernel, too, or not."
-        ),
-    ] = True,
+    biases: Biases = True,
     may_lose: Annotated[
         float | None,
         typer.Option(

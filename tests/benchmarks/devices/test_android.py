@@ -241,6 +241,9 @@ def test_files_that_are_none(phone: Phone, tmp_path: Path) -> None:
         measure_on_android(phone.model, text, options, [])
     with pytest.raises(UsageError, match="cannot be read"):
         measure_on_android(phone.model, tmp_path / "missing", options, [])
+    nowhere = AndroidOptions(adb=str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="is no program for Android"):
+        measure_on_android(phone.model, text, nowhere, [])
     phone.binary.write_bytes(program(X86_64))
     with pytest.raises(UnsupportedError, match="is for x86_64, and Google Pixel 8 runs arm64-v8a"):
         phone.measure()

@@ -45,12 +45,15 @@ def test_a_specialised_parser_is_exported_with_its_own_classes(factory, tmp_path
         "cpu",
         "--keep",
         "lift=0.5",
+        *["--schedule", "linear", "--start-epoch", "0", "--end-epoch", "1", "--weights-only"],
     ]
     assert specialise(factory, "--classes", "lips,lips", "-o", str(folder), "--json", *small) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["labels"] == ["background", "upper lip", "lower lip"]
     assert card["kept_channels"]["full.0"] == 4
     assert card["sparsity"]["strength"] == 0.1
+    assert card["sparsity"]["schedule"] == "linear"
+    assert (card["sparsity"]["end_epoch"], card["sparsity"]["biases"]) == (1, False)
 
     weights = str(folder / "tiny.safetensors")
     assert run(["export", factory, "--weights", weights, "-f", "tflite", "-o", str(tmp_path / "build")]) == 0
@@ -81,6 +84,8 @@ def test_a_specialised_parser_is_exported_with_its_own_classes(factory, tmp_path
         (["--classes", "lips", "--share", "0.3"], "--share does nothing without a teacher"),
         (["--classes", "lips", "--temperature", "4"], "--temperature does nothing without a teacher"),
         (["--classes", "lips", "--strength", "0", "--kind", "l1"], "--kind does nothing with --strength 0"),
+        (["--classes", "lips", "--strength", "0", "--schedule", "linear"], "--schedule does nothing with"),
+        (["--classes", "lips", "--start-epoch", "9", "--epochs", "9"], "9 epochs"),
         (["--classes", "lips", "--strength", "0", "--exempt-coupled"], "--exempt-coupled does nothing"),
     ],
 )

@@ -6,7 +6,7 @@ from toolchain.errors import UsageError
 from toolchain.training.datasets import carved, celebamask, drawn, folder, helen, lapa
 from toolchain.training.datasets.check import check_pairs, training_pairs, validation_pairs
 from toolchain.training.datasets.pairs import FacePairs
-from toolchain.training.datasets.schemes import SPLITS, schemes
+from toolchain.training.datasets.schemes import CLASSIFICATION_SCHEMES, SPLITS, schemes
 
 schemes.add("celebamask", celebamask.open_celebamask)
 schemes.add("helen", helen.Helen)
@@ -51,4 +51,9 @@ def open_pairs(data: str, split: str, size: int) -> FacePairs:
         raise UsageError(f"size {size} is not positive", "use 128 or 256")
     if split not in SPLITS:
         raise UsageError(f"unknown split '{split}'", f"splits are {', '.join(SPLITS)}")
+    if scheme in CLASSIFICATION_SCHEMES and scheme not in schemes:
+        raise UsageError(
+            f"'{data}' has classes of pictures, not of pixels",
+            f"`toolchain train classification` takes it; schemes of faces are {', '.join(schemes)}",
+        )
     return schemes.get(scheme)(what, split, size)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from toolchain.errors import UnsupportedError
+from toolchain.training.datasets.mapping import UnknownIndexError
 from toolchain.training.datasets.pairs import FacePairs, Skipped
 
 # Share (0-1) of damaged pairs from which on there is more wrong with a dataset than single files.
@@ -27,6 +28,8 @@ def check_pairs(pairs: FacePairs) -> list[Skipped]:
     def check(index: int) -> Skipped | None:
         try:
             pairs.pair(index)
+        except UnknownIndexError as error:
+            return Skipped(pairs.names[index], error.message, error.indices)
         except UnsupportedError as error:
             return Skipped(pairs.names[index], error.message)
         return None
@@ -46,7 +49,8 @@ def training_pairs(pairs: FacePairs) -> FacePairs:
     if len(damaged) > max(1, MOST_DAMAGED * len(pairs)) or len(damaged) == len(pairs):
         raise UnsupportedError(
             f"{_counted(damaged, pairs)} cannot be trained on: {_named(damaged)}",
-            f"repair or remove them: up to {MOST_DAMAGED:.0%} are left out, more is no accident",
+            _unknown(damaged)
+            + f"repair or remove them: up to {MOST_DAMAGED:.0%} are left out, more is no accident",
         )
     return pairs.without(damaged)
 
@@ -61,7 +65,8 @@ def validation_pairs(pairs: FacePairs) -> FacePairs:
     if damaged:
         raise UnsupportedError(
             f"{_counted(damaged, pairs)} cannot be measured on: {_named(damaged)}",
-            "repair or remove them: figures of a part of the validation pairs do not compare with others",
+            _unknown(damaged)
+            + "repair or remove them: figures of a part of the validation pairs do not compare with others",
         )
     return pairs
 
@@ -93,6 +98,14 @@ def check_damage(damaged: Sequence[Skipped], count: int, split: str, most: float
 
 def _counted(damaged: list[Skipped], pairs: FacePairs) -> str:
     return f"{len(damaged)} of {len(pairs)} pairs of '{pairs.description}'"
+
+
+def _unknown(damaged: Sequence[Skipped]) -> str:
+    """What to do about indices that no class is given for, of all pairs; "" where there are none."""
+    indices = sorted({index for entry in damaged for index in entry.unknown})
+    if not indices:
+        return ""
+    return f'of a folder, give {", ".join(map(str, indices))} a class or "ignore" under [map]; otherwise '
 
 
 def _named(damaged: Sequence[Skipped]) -> str:

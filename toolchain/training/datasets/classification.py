@@ -13,14 +13,13 @@ from torch import Tensor
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.training.datasets.pairs import Skipped
+from toolchain.training.datasets.schemes import CLASSIFICATION_SCHEMES, schemes
 
 # Validation pictures are drawn with this seed, whatever the seed of a training: all trainings on a data set
 # are chosen on the same pictures.
 VALIDATION_SEED = 0
 # Share of each class of the training pictures; more of a small data set, where a tenth says too little.
 VALIDATION_SHARE, SMALL_SHARE, SMALL = 0.1, 0.2, 10_000
-
-SCHEMES = ("mnist", "images")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,12 @@ def open_classification(
         UnsupportedError: a validation or test picture is damaged, or more than a few training pictures.
     """
     scheme, colon, what = data.partition(":")
-    if not colon or not what or scheme not in SCHEMES:
+    if colon and scheme in schemes:
+        raise UsageError(
+            f"'{data}' has classes of pixels, not of pictures",
+            "`toolchain train face-parsing` takes it; classifiers take mnist:FOLDER or images:PATH",
+        )
+    if not colon or not what or scheme not in CLASSIFICATION_SCHEMES:
         raise UsageError(
             f"data '{data}' is neither mnist:FOLDER nor images:PATH", "for example images:cats_dogs_128.zip"
         )

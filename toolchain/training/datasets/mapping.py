@@ -15,6 +15,21 @@ SIDES = ((2, 3), (4, 5))
 _UNKNOWN = 254
 
 
+class UnknownIndexError(UnsupportedError):
+    """A label map has indices that no class is given for.
+
+    Args:
+        where: the file.
+        indices: these.
+        hint: what to do.
+    """
+
+    def __init__(self, where: str, indices: tuple[int, ...], hint: str) -> None:
+        what = "index" if len(indices) == 1 else "indices"
+        super().__init__(f"label map {where} has unknown {what} {', '.join(map(str, indices))}", hint)
+        self.indices = indices
+
+
 class ClassMapping:
     """A table from index to class.
 
@@ -43,9 +58,7 @@ class ClassMapping:
         wrong = label == _UNKNOWN
         if wrong.any():
             known = ", ".join(str(index) for index in sorted(self.classes))
-            raise UnsupportedError(
-                f"label map {where} has unknown index {int(indices[wrong][0])}", f"indices are {known}"
-            )
+            raise UnknownIndexError(where, tuple(np.unique(indices[wrong]).tolist()), f"indices are {known}")
         if (label == IGNORE).all():
             raise UnsupportedError(f"label map {where} has no annotated pixel: all are ignored")
         return label

@@ -26,10 +26,12 @@ class Skipped:
     Attributes:
         name: as in `FacePairs.names`, or the file's.
         reason: what is wrong with it.
+        unknown: indices of its label map that no class is given for.
     """
 
     name: str
     reason: str
+    unknown: tuple[int, ...] = ()
 
 
 class FacePairs(Dataset[tuple[Tensor, Tensor]], ABC):

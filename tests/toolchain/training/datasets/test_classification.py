@@ -153,6 +153,7 @@ def test_a_zip_member_with_a_wrong_checksum_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
+        ("celebamask:x", UsageError, "classes of pixels, not of pictures"),
         ("cifar", UsageError, "neither mnist:FOLDER nor images:PATH"),
         ("images:", UsageError, "neither mnist:FOLDER nor images:PATH"),
         ("images:nowhere.zip", UsageError, "no data at"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from toolchain.errors import UnsupportedError, UsageError
 from toolchain.models.faces import LABELS
-from toolchain.training.datasets import check_pairs, open_pairs
+from toolchain.training.datasets import check_pairs, open_pairs, training_pairs
 from toolchain.training.datasets.folder import MappedFolder
 
 OFFSET = 20
@@ -141,7 +141,20 @@ def test_unknown_indices_and_partners_are_named(place: Path, photo, write) -> No
     assert [(entry.name, entry.reason) for entry in data.skipped] == [("alone", "no label map")]
     with pytest.raises(UnsupportedError, match=r"f1\.png.* unknown index 77"):
         data[1]
-    assert [entry.name for entry in check_pairs(data)] == ["f1"]
+    [damaged] = check_pairs(data)
+    assert (damaged.name, damaged.unknown) == ("f1", (77,))
+
+
+def test_the_hint_names_all_unknown_indices(place: Path, photo, write) -> None:
+    for name, indices in {"f0": (78, 77), "f1": (90, 77)}.items():
+        label = photo(1)[1] + OFFSET
+        label[0, :2] = indices
+        write(place / f"maps/{name}.png", label)
+    with pytest.raises(
+        UnsupportedError, match=r"f0\.png.* unknown indices 77, 78; .*f1\.png.* 77, 90"
+    ) as caught:
+        training_pairs(opened(place, GOOD))
+    assert 'give 77, 78, 90 a class or "ignore" under [map]' in caught.value.hint
 
 
 def test_two_pictures_of_one_name(place: Path, photo, write) -> None:

@@ -23,6 +23,9 @@ def test_schemes() -> None:
     ("data", "split", "size", "message", "hint"),
     [
         ("celebamsk:x", "train", 64, "unknown data scheme 'celebamsk'", "celebamask"),
+        ("nonsense:x", "train", 64, "unknown data scheme 'nonsense'", "known are carved, celebamask, drawn"),
+        ("mnist:x", "train", 64, "classes of pictures, not of pixels", "`toolchain train classification`"),
+        ("images:x", "val", 64, "classes of pictures, not of pixels", "schemes of faces are carved"),
         ("faces.zip", "train", 64, "not of the form SCHEME:PATH", "drawn"),
         ("drawn:", "train", 64, "not of the form SCHEME:PATH", "drawn"),
         ("drawn:10", "training", 64, "unknown split 'training'", "train"),
