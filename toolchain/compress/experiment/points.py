@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from toolchain.compress.experiment.recipe import Point
+from toolchain.compress.experiment.recipe import FIRST, Point
 from toolchain.compress.sparsity.kernels import sparse_layers
 from toolchain.compress.sparsity.masks import zeroed_kernels
 from toolchain.training.checkpoints import write_atomically
@@ -74,7 +74,9 @@ class TradeOffPoints(lightning.Callback):
         self.most_gone = max(self.most_gone, gone)
         for point in self.points:
             before = self.kept.get(point.name)
-            if gone < point.gone or (before is not None and error > before["error"]):
+            if gone < point.gone:
+                continue
+            if before is not None and (point.choose == FIRST or error > before["error"]):
                 continue
             content = save({name: _plain(tensor) for name, tensor in network.state_dict().items()})
             self.folder.mkdir(parents=True, exist_ok=True)

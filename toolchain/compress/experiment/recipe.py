@@ -27,27 +27,35 @@ SAID = ("description", "caveat", "targets", "published")
 WHOLE = "all"
 
 
+BEST, FIRST = CHOICES = ("best", "first")
+
+
 @dataclass(frozen=True)
 class Point:
     """A trade-off point of a row: which epoch is kept.
 
     Attributes:
         name: of the point.
-        gone: of the epochs with at least this share (0-1) of the filters zeroed, the one with the lowest
-            validation error is kept, the later one of two equal ones.
+        gone: only epochs with at least this share (0-1) of the filters zeroed are kept.
+        choose: "best": the one with the lowest validation error, the later of two equal ones; "first": the
+            earliest, which has the most filters left to be trained on with.
     """
 
     name: str = WHOLE
     gone: float = 0.0
+    choose: str = BEST
 
     def __post_init__(self) -> None:
         _check_name("point", self.name)
         _check_number("point.gone", self.gone, 0.0, 1.0)
+        if self.choose not in CHOICES:
+            raise UsageError(f"point.choose is {self.choose!r}", f"use {' or '.join(CHOICES)}")
 
     @property
     def rule(self) -> str:
         """The rule in words."""
-        return f"lowest validation error of the epochs with at least {100 * self.gone:g} % of filters gone"
+        of = "the earliest" if self.choose == FIRST else "lowest validation error"
+        return f"{of} of the epochs with at least {100 * self.gone:g} % of filters gone"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from toolchain.compress.experiment.points import TradeOffPoints, filters_of, load_point, share_gone
-from toolchain.compress.experiment.recipe import Point
+from toolchain.compress.experiment.recipe import FIRST, Point
 
 
 def network_with(zeroed: int, mark: float = 1.0) -> nn.Sequential:
@@ -56,6 +56,20 @@ def test_lowest_error_of_those_with_enough_gone_is_kept(epochs: list[tuple[int, 
         kept = points.kept["point"]
         assert (kept["epoch"], kept["error"]) == (-number, error)
         assert load_point(network_with(0), points.path(point))[4].bias[0] == -number
+
+
+@given(EPOCHS, st.integers(0, 10))
+@settings(max_examples=15, deadline=None)
+def test_or_the_first_of_them(epochs: list[tuple[int, int]], tenths: int) -> None:
+    point = Point("point", tenths / 10, FIRST)
+    with TemporaryDirectory() as place:
+        points = TradeOffPoints((point,), Path(place))
+        for number, (zeroed, error) in enumerate(epochs):
+            points.consider(network_with(zeroed, float(number)), number, float(error))
+        able = [number for number, (zeroed, _) in enumerate(epochs) if zeroed >= tenths]
+        assert [kept["epoch"] for kept in points.kept.values()] == able[:1]
+        if able:
+            assert load_point(network_with(0), points.path(point))[4].bias[0] == able[0]
 
 
 def test_a_resumed_training_goes_on_with_what_was_kept(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_six_recipes_ship() -> None:
         ("rows.1.points.1.name", "few", "row 'sparse' has no points, or two of one name"),
         ("rows.1.points.0.gone", 1.5, "point.gone is 1.5"),
         ("rows.1.points.0.left", 3, "unknown key 'point.left'"),
+        ("rows.1.points.0.choose", "last", "point.choose is 'last'"),
         ("rows.2.of", None, "row 'scratch' needs `of`"),
         ("rows.2.of", "sparse", "row 'scratch' names 'sparse'"),
         ("rows.2.of", "later", "names the row 'later', which is not there"),
