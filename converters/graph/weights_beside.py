@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from toolchain.converters.graph.light_proto import LARGE, in_memory
 
-# Element types that ONNX Runtime takes from numpy.
+# Element types of weights that ONNX Runtime takes from numpy. Wider integers are sizes and indices, which it
+# needs while it infers shapes, before it has got any weights.
 PLAIN = {
     ir.DataType.FLOAT,
     ir.DataType.DOUBLE,
@@ -24,10 +25,8 @@ PLAIN = {
     ir.DataType.UINT8,
     ir.DataType.INT16,
     ir.DataType.UINT16,
-    ir.DataType.INT32,
-    ir.DataType.INT64,
 }
-# No file has this name, and none is looked for: the weights are given before.
+# Where the weights are said to be; ONNX Runtime is given them before it would look there.
 NOWHERE = "weights-in-memory"
 
 Weights = dict[str, np.ndarray]
@@ -43,7 +42,7 @@ def weights_beside(model: ir.Model, outputs: Sequence[str] | None = None) -> tup
     Returns:
         A serialized ModelProto, and by name C-contiguous arrays, which may share their memory with `model`.
     """
-    unread = _unread(model)
+    unread = _unread(model, outputs)
     large = {
         name: tensor
         for name, value in model.graph.initializers.items()
@@ -63,13 +62,13 @@ def _is_large(tensor: ir.TensorProtocol) -> bool:
     return tensor.nbytes > LARGE and tensor.dtype in PLAIN
 
 
-def _unread(model: ir.Model) -> set[str]:
+def _unread(model: ir.Model, outputs: Sequence[str] | None) -> set[str]:
     """Initializers that no node reads: ONNX Runtime drops them, and then finds no place for their numbers."""
-    inputs = set(model.graph.inputs)
+    read = {value for node in ir.traversal.RecursiveGraphIterator(model.graph) for value in node.inputs}
+    read |= set(model.graph.inputs)
+    names = {value.name for value in model.graph.outputs} if outputs is None else set(outputs)
     return {
-        name
-        for name, value in model.graph.initializers.items()
-        if not (value.uses() or value.is_graph_output() or value in inputs)
+        name for name, value in model.graph.initializers.items() if value not in read and name not in names
     }
 
 

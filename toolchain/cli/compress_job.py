@@ -87,7 +87,7 @@ def refuse_given(context: typer.Context, names: Sequence[str], why: str, hint: s
     Args:
         context: of the command.
         names: of its parameters.
-        why: they do nothing, after "--NAME ".
+        why: they do nothing, after the option's name.
         hint: what to do.
 
     Raises:
@@ -97,7 +97,8 @@ def refuse_given(context: typer.Context, names: Sequence[str], why: str, hint: s
         source = context.get_parameter_source(name)
         # Newer Typers carry a Click of their own, with its own ParameterSource.
         if source is not None and source.name == "COMMANDLINE":
-            raise UsageError(f"--{name.replace('_', '-')} {why}", hint)
+            option = next(option for option in context.command.params if option.name == name)
+            raise UsageError(f"{'/'.join([option.opts[0], *option.secondary_opts])} {why}", hint)
 
 
 def open_network(

@@ -150,6 +150,54 @@ def test_a_weight_that_is_an_output(weight):
     np.testing.assert_array_equal(session.run(["weight"], {"x": np.zeros((2, 64), np.float32)})[0], weight)
 
 
+def test_a_node_outside_of_the_graph_reads_nothing(weight, rng):
+    model = ir.from_proto(matmul(weight))
+    left = ir.val("left", const_value=ir.Tensor(weight, name="left"))
+    model.graph.register_initializer(left)
+    outside = ir.Node("", "Relu", [left])
+    assert left.uses()
+    x = rng.standard_normal((2, 64)).astype(np.float32)
+    with OnnxRuntime(*weights_beside(model)) as runtime:
+        np.testing.assert_allclose(runtime.run({"x": x})["y"], x @ weight + 1, rtol=1e-4, atol=1e-4)
+    assert outside.inputs == (left,)
+
+
+@pytest.mark.parametrize("outputs", [None, ["product"], ["priors"]])
+def test_a_constant_output_is_left_out_with_the_others(weight, rng, outputs):
+    proto = matmul(weight)
+    priors = rng.standard_normal((99, 4)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(priors, "priors"))
+    proto.graph.output.append(helper.make_tensor_value_info("priors", TensorProto.FLOAT, priors.shape))
+    session = session_with(ir.from_proto(proto), onnxruntime.SessionOptions(), outputs)
+    x = rng.standard_normal((2, 64)).astype(np.float32)
+    expected = {"y": x @ weight + 1, "product": x @ weight, "priors": priors}
+    names = [value.name for value in session.get_outputs()]
+    assert names == (outputs or ["y", "priors"])
+    for name, made in zip(names, session.run(None, {"x": x}), strict=True):
+        np.testing.assert_allclose(made, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_that_shapes_follow_from_stay_inside():
+    """Split into more parts than a small initializer has."""
+    parts = 200
+    sizes = np.ones(parts, np.int64)
+    assert sizes.nbytes > LARGE
+    names = [f"part{index}" for index in range(parts)]
+    graph = helper.make_graph(
+        [helper.make_node("Split", ["x", "sizes"], names, axis=0)],
+        "split",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (parts,))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1,)) for name in names],
+        [numpy_helper.from_array(sizes, "sizes")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    content, weights = weights_beside(ir.from_proto(proto))
+    assert not weights
+    with OnnxRuntime(content, weights) as runtime:
+        made = runtime.run({"x": np.arange(parts, dtype=np.float32)})
+    assert [float(made[name][0]) for name in names] == list(range(parts))
+
+
 def test_weights_that_only_a_branch_reads(weight, rng):
     """A subgraph reads the initializers of the graph around it."""
     x = rng.standard_normal((2, 64)).astype(np.float32)

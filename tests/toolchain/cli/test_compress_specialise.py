@@ -85,6 +85,7 @@ def test_a_specialised_parser_is_exported_with_its_own_classes(factory, tmp_path
         (["--classes", "lips", "--temperature", "4"], "--temperature does nothing without a teacher"),
         (["--classes", "lips", "--strength", "0", "--kind", "l1"], "--kind does nothing with --strength 0"),
         (["--classes", "lips", "--strength", "0", "--schedule", "linear"], "--schedule does nothing with"),
+        (["--classes", "lips", "--strength", "0", "--weights-only"], "--biases/--weights-only does nothing"),
         (["--classes", "lips", "--start-epoch", "9", "--epochs", "9"], "9 epochs"),
         (["--classes", "lips", "--strength", "0", "--exempt-coupled"], "--exempt-coupled does nothing"),
     ],

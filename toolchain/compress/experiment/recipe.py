@@ -197,7 +197,12 @@ class Experiment:
 
     def identity(self) -> dict[str, Any]:
         """All that decides the results, as JSON can express it."""
-        return {key: value for key, value in _as_json(asdict(self)).items() if key not in SAID}
+        known = {key: value for key, value in _as_json(asdict(self)).items() if key not in SAID}
+        for point in (point for row in known["rows"] for point in row["points"]):
+            # As results of before there was a choice say it.
+            if point["choose"] == BEST:
+                del point["choose"]
+        return known
 
 
 def experiment_names() -> list[str]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from toolchain.errors import UnsupportedError
-from toolchain.training.datasets.mapping import UnknownIndexError
+from toolchain.training.datasets.mapping import MOST_LISTED, UnknownIndexError, listed
 from toolchain.training.datasets.pairs import FacePairs, Skipped
 
 # Share (0-1) of damaged pairs from which on there is more wrong with a dataset than single files.
@@ -105,7 +105,9 @@ def _unknown(damaged: Sequence[Skipped]) -> str:
     indices = sorted({index for entry in damaged for index in entry.unknown})
     if not indices:
         return ""
-    return f'of a folder, give {", ".join(map(str, indices))} a class or "ignore" under [map]; otherwise '
+    if len(indices) > MOST_LISTED:
+        return "so many indices are those of a picture, not of a label map; "
+    return f'of a folder, give {listed(indices)} a class or "ignore" under [map]; otherwise '
 
 
 def _named(damaged: Sequence[Skipped]) -> str:

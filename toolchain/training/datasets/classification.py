@@ -109,7 +109,7 @@ def open_classification(
         UnsupportedError: a validation or test picture is damaged, or more than a few training pictures.
     """
     scheme, colon, what = data.partition(":")
-    if colon and scheme in schemes:
+    if colon and scheme in schemes and scheme not in CLASSIFICATION_SCHEMES:
         raise UsageError(
             f"'{data}' has classes of pixels, not of pictures",
             "`toolchain train face-parsing` takes it; classifiers take mnist:FOLDER or images:PATH",

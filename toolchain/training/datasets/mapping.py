@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,20 +13,21 @@ from toolchain.training.datasets.pairs import IGNORE
 SIDES = ((2, 3), (4, 5))
 
 _UNKNOWN = 254
+# Indices that an error names.
+MOST_LISTED = 8
 
 
 class UnknownIndexError(UnsupportedError):
     """A label map has indices that no class is given for.
 
     Args:
-        where: the file.
-        indices: these.
+        message: what is wrong.
         hint: what to do.
+        indices: these, in rising order.
     """
 
-    def __init__(self, where: str, indices: tuple[int, ...], hint: str) -> None:
-        what = "index" if len(indices) == 1 else "indices"
-        super().__init__(f"label map {where} has unknown {what} {', '.join(map(str, indices))}", hint)
+    def __init__(self, message: str, hint: str = "", indices: tuple[int, ...] = ()) -> None:
+        super().__init__(message, hint)
         self.indices = indices
 
 
@@ -58,10 +59,21 @@ class ClassMapping:
         wrong = label == _UNKNOWN
         if wrong.any():
             known = ", ".join(str(index) for index in sorted(self.classes))
-            raise UnknownIndexError(where, tuple(np.unique(indices[wrong]).tolist()), f"indices are {known}")
+            unknown = tuple(np.unique(indices[wrong]).tolist())
+            what = "index" if len(unknown) == 1 else "indices"
+            raise UnknownIndexError(
+                f"label map {where} has unknown {what} {listed(unknown)}", f"indices are {known}", unknown
+            )
         if (label == IGNORE).all():
             raise UnsupportedError(f"label map {where} has no annotated pixel: all are ignored")
         return label
+
+
+def listed(indices: Sequence[int]) -> str:
+    """The first few, and how many there are besides."""
+    more = len(indices) - MOST_LISTED
+    named = ", ".join(str(index) for index in indices[:MOST_LISTED])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def numbered(classes: tuple[int, ...]) -> ClassMapping:
@@ -69,4 +81,4 @@ def numbered(classes: tuple[int, ...]) -> ClassMapping:
     return ClassMapping(dict(enumerate(classes)))
 
 
-__all__ = ["IGNORE", "SIDES", "ClassMapping", "numbered"]
+__all__ = ["IGNORE", "SIDES", "ClassMapping", "UnknownIndexError", "listed", "numbered"]

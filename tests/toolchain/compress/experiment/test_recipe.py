@@ -154,6 +154,8 @@ def test_file_errors_name_the_file(tmp_path) -> None:
         ("schedule.epochs", 3, False),
         ("rows.1.settings.strength", 0.2, False),
         ("rows.1.points.0.gone", 0.3, False),
+        ("rows.1.points.0.choose", "best", True),
+        ("rows.1.points.0.choose", "first", False),
     ],
 )
 def test_identity_is_what_decides_the_results(path: str, value: Any, same: bool) -> None:

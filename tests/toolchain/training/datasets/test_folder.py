@@ -157,6 +157,15 @@ def test_the_hint_names_all_unknown_indices(place: Path, photo, write) -> None:
     assert 'give 77, 78, 90 a class or "ignore" under [map]' in caught.value.hint
 
 
+def test_a_picture_in_place_of_a_label_map(place: Path, photo, write) -> None:
+    label = photo(0)[1]
+    for name in ("f0", "f1"):
+        write(place / f"maps/{name}.png", np.arange(label.size).astype(np.uint8).reshape(label.shape))
+    with pytest.raises(UnsupportedError, match=r"unknown indices \d+(, \d+){7} and \d+ more; ") as caught:
+        training_pairs(opened(place, GOOD))
+    assert "so many indices are those of a picture" in caught.value.hint
+
+
 def test_two_pictures_of_one_name(place: Path, photo, write) -> None:
     write(place / "pictures/f0.jpg", photo(0)[0])
     with pytest.raises(UnsupportedError, match="have the same name"):
