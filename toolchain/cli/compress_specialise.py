@@ -12,7 +12,7 @@ from toolchain.cli.compress_train import Biases, EndEpoch, ExemptCoupled, Schedu
 from toolchain.cli.output import foreign_prints_aside
 
 # What only the sparsity term uses, and what only a teacher does.
-OF_THE_TERM = ("kind", "scope", "threshold", "exempt", "exempt_coupled", "biases")
+OF_THE_TERM: tuple[str, ...] = ("kind", "scope", "threshold", "exempt", "exempt_coupled", "biases")
 OF_THE_TERM += ("start_epoch", "end_epoch", "schedule")
 OF_THE_TEACHER = ("share", "temperature")
 
