@@ -23,6 +23,10 @@ TASKS = (SEGMENTATION, CLASSIFICATION, GENERIC)
 Shapes = dict[str, tuple[int, ...]] | tuple[int, ...] | None
 
 
+class UnknownShapeError(UsageError):
+    """A factory made a network alone, and nothing says what it takes."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A network before conversion.
@@ -251,7 +255,9 @@ def _import_module(name: str) -> ModuleType:
 def _from_module(network: Any, name: str, weights: Path | None, input_shape: Shapes) -> Source:
     _check_module(network, name)
     if input_shape is None:
-        raise UsageError(f"the shape of the input of '{name}' is unknown", "add --input-shape 1,3,224,224")
+        raise UnknownShapeError(
+            f"the shape of the input of '{name}' is unknown", "add --input-shape 1,3,224,224"
+        )
     inputs = input_shape if isinstance(input_shape, dict) else {"input": input_shape}
     spec = ModelSpec(
         name=name,

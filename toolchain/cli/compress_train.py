@@ -72,7 +72,10 @@ class Keep(StrEnum):
 
 
 def compress_train(
-    model: Annotated[str, typer.Argument(help="Zoo name of a classifier or face parser.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="Zoo name of a classifier or face parser, or FILE.py:FACTORY of a classifier."),
+    ],
     data: Annotated[
         str,
         typer.Option(help="mnist:FOLDER or images:PATH for classifiers, celebamask:PATH for face parsers."),
@@ -160,7 +163,7 @@ def compress_train(
     options = SparseOptions(
         model=model,
         data=data,
-        output=output or Path("runs") / "sparse" / model,
+        output=output or Path("runs") / "sparse" / Path(model.rpartition(":")[2]).name,
         sparsity=settings,
         exempt_coupled=exempt_coupled,
         recipe=recipe,

@@ -185,13 +185,84 @@ def test_what_could_never_be_chosen_or_begin_is_refused_before_the_training(
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
-def test_a_factory_is_sent_to_the_commands_that_train_one(
-    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+OWN = """
+from torch import nn
+
+from toolchain.spec import ModelSpec, TensorSpec
+
+
+def make(outputs=10, labels=(), task="classification", size=28):
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(288, outputs)
+    )
+    spec = ModelSpec(
+        name="bars",
+        task=task,
+        inputs=(TensorSpec("image", (1, 1, size, size), layout="NCHW"),),
+        outputs=(TensorSpec("logits", (1, outputs)),),
+        labels=labels,
+    )
+    return network, spec
+
+
+def bare():
+    return make()[0]
+
+
+def few():
+    return make(7)
+
+
+def named():
+    return make(labels=tuple("abcdefghij"))
+
+
+def generic():
+    return make(task="generic")
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "networks.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_classifier_of_ones_own_is_trained_and_made_smaller(
+    own: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(f"mnist:{digits}", tmp_path / "out", model="networks.py:make") == 2
-    shown = capsys.readouterr().err
-    assert "'networks.py:make' is no network of the zoo" in shown
-    assert "specialise" in shown
+    output = tmp_path / "out"
+    assert train(f"mnist:{digits}", output, *FAST, "--may-lose", "100", model=f"{own}:make") == 0
+    shown = capsys.readouterr().out
+    card = json.loads((output / "bars.json").read_text())
+    left = card["sparsity"]["filters_left"]
+    assert left < card["sparsity"]["filters"] == 8
+    (line,) = (line for line in shown.splitlines() if line.startswith("next: "))
+    assert run(shlex.split(line.removeprefix("next: "))[1:]) == 0
+    smaller = load_file(output / "removed" / "bars.safetensors")
+    assert len(smaller["0.weight"]) == left
+    weights = ["--weights", str(output / "removed" / "bars.safetensors")]
+    assert run(["export", f"{own}:make", *weights, "-f", "tflite", "-o", str(tmp_path / "files")]) == 0
+    assert (tmp_path / "files" / "bars-fp32.tflite").is_file()
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("bare", "let the factory return (module, ModelSpec)"),
+        ("generic", "is made for generic, and only classifiers"),
+        ("few", "gives 7 logits, and the data have 10 classes"),
+        ("named", "is in only one of network 'bars' and data"),
+        ("missing", "has no function 'missing'"),
+    ],
+)
+def test_a_network_of_ones_own_that_does_not_fit_is_one_error(
+    factory: str, said: str, own: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(f"mnist:{digits}", tmp_path / "out", model=f"{own}:{factory}") == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out" / "history").exists()
 
 
 def test_the_removal_is_not_proposed_where_nothing_is_zero(

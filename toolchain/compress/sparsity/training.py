@@ -1,4 +1,4 @@
-"""Training with kernel sparsity from the command line's point of view: any network of the zoo, one result."""
+"""Training with kernel sparsity from the command line's point of view: one network, one result."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from toolchain.compress.sparsity.callback import KernelSparsity
+from toolchain.compress.sparsity.classifier import is_factory, own_classifier, with_classes, zoo_classifier
 from toolchain.compress.sparsity.exemption import with_coupled_exempt
 from toolchain.compress.sparsity.history import EpochRecord, History, lower_is_better, verdict
 from toolchain.compress.sparsity.settings import SparsitySettings
@@ -17,8 +18,17 @@ from toolchain.errors import UsageError
 from toolchain.models.faces import LABELS
 from toolchain.models.weights_file import load_weights
 from toolchain.models.zoo import ModelEntry, zoo
-from toolchain.spec import CLASSIFICATION, SEGMENTATION
+from toolchain.spec import CLASSIFICATION, SEGMENTATION, ModelSpec
 from toolchain.training.card import calibration, calibration_on, figures, spread, write_weights
+from toolchain.training.classification import (
+    ClassificationData,
+    error_of,
+    fit_classifier,
+    fitting_data,
+    open_classification,
+    read_classifier_settings,
+    settings_for,
+)
 from toolchain.training.progress import Report
 
 HISTORY = "history"
@@ -31,7 +41,8 @@ class SparseOptions:
     """One training with kernel sparsity.
 
     Attributes:
-        model: zoo name of a classifier or face parser.
+        model: zoo name of a classifier or face parser; or "FILE.py:FACTORY" of a classifier, whose factory
+            returns (module, ModelSpec).
         data: "mnist:FOLDER" or "images:PATH" for classifiers, as "celebamask:PATH" for face parsers.
         output: folder for history, checkpoints, log, weights and card.
         sparsity: of the method.
@@ -109,8 +120,8 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
         ToolchainError: the loss became NaN or infinite; the last good weights are kept.
     """
     _check(options)
-    entry = zoo().get(options.model)
-    if entry.spec.task != CLASSIFICATION and entry.spec.labels != LABELS:
+    entry = None if is_factory(options.model) else zoo().get(options.model)
+    if entry is not None and entry.spec.task != CLASSIFICATION and entry.spec.labels != LABELS:
         raise UsageError(
             f"'{options.model}' is neither a classifier nor a face parser",
             "give KernelSparsity (toolchain.compress.sparsity.callback) to your own Trainer",
@@ -121,18 +132,13 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
             f"'{history}' holds the history of a training already",
             "go on with it with --resume, or give another -o folder",
         )
-    train = _train_classifier if entry.spec.task == CLASSIFICATION else _train_parser
-    return train(options, entry)
+    if entry is None or entry.spec.task == CLASSIFICATION:
+        return _train_classifier(options)
+    return _train_parser(options, entry)
 
 
 def _check(options: SparseOptions) -> None:
     """Refuse before a training what would only fail after it."""
-    if ":" in options.model:
-        raise UsageError(
-            f"'{options.model}' is no network of the zoo",
-            "`toolchain compress specialise` and `distill` train FILE.py:FACTORY; or give KernelSparsity"
-            " (toolchain.compress.sparsity.callback) to your own Trainer",
-        )
     if options.may_lose is not None and not (math.isfinite(options.may_lose) and options.may_lose >= 0):
         raise UsageError(
             f"the chosen epoch may lose {options.may_lose:g} points",
@@ -140,11 +146,11 @@ def _check(options: SparseOptions) -> None:
         )
 
 
-def _with_exempt(options: SparseOptions, network: nn.Module, entry: ModelEntry) -> SparseOptions:
+def _with_exempt(options: SparseOptions, network: nn.Module, spec: ModelSpec) -> SparseOptions:
     """With the coupled layers of the network that is going to be trained, where they are to be exempt."""
     if not options.exempt_coupled:
         return options
-    settings = with_coupled_exempt(options.sparsity, network, entry.spec.inputs, options.report)
+    settings = with_coupled_exempt(options.sparsity, network, spec.inputs, options.report)
     return replace(options, sparsity=settings)
 
 
@@ -153,23 +159,22 @@ def _method(options: SparseOptions) -> KernelSparsity:
     return KernelSparsity(options.sparsity, history, keep=options.keep, report=options.report)
 
 
-def _train_classifier(options: SparseOptions, entry: ModelEntry) -> SparseResult:
-    from toolchain.training.classification import (
-        error_of,
-        fit_classifier,
-        fitting_data,
-        new_classifier,
-        open_classification,
-        read_classifier_settings,
-        settings_for,
-    )
+def _classifier(options: SparseOptions) -> tuple[nn.Module, ModelSpec, ClassificationData]:
+    """What is trained, its contract, and the labelled pictures in the size that it takes."""
+    if not is_factory(options.model):
+        data = open_classification(options.data, options.size)
+        return (*zoo_classifier(options.model, data.labels, options.weights, options.seed), data)
+    network, spec = own_classifier(options.model, options.weights, options.seed)
+    # MNIST has one size and takes no other.
+    side = None if options.data.startswith("mnist:") else spec.inputs[0].shape[-1]
+    data = open_classification(options.data, options.size or side)
+    return network, with_classes(spec, data.labels, options.model), data
 
-    data = open_classification(options.data, options.size)
-    network, spec = new_classifier(entry, data.labels, options.seed)
-    if options.weights is not None:
-        load_weights(network, options.weights)
-    options = _with_exempt(options, network, entry)
-    settings = read_classifier_settings(options.recipe) if options.recipe else settings_for(options.model)
+
+def _train_classifier(options: SparseOptions) -> SparseResult:
+    network, spec, data = _classifier(options)
+    options = _with_exempt(options, network, spec)
+    settings = read_classifier_settings(options.recipe) if options.recipe else settings_for(spec.name)
     result = fit_classifier(
         network,
         data,
@@ -198,7 +203,7 @@ def _train_classifier(options: SparseOptions, entry: ModelEntry) -> SparseResult
         pictures = [picture / 255 for picture in pictures]
     card = {**result.card, "figures": {**result.card["figures"], **errors}}
     card["calibration"] = calibration_on(pictures, network, spec)
-    return _write(options, network, card, record, chosen)
+    return _write(options, spec.name, network, card, record, chosen)
 
 
 def _train_parser(options: SparseOptions, entry: ModelEntry) -> SparseResult | None:
@@ -211,7 +216,7 @@ def _train_parser(options: SparseOptions, entry: ModelEntry) -> SparseResult | N
     network = entry.build()
     if options.weights is not None:
         load_weights(network, options.weights)
-    options = _with_exempt(options, network, entry)
+    options = _with_exempt(options, network, entry.spec)
     card = train_face_parsing(
         TrainOptions(
             data=options.data,
@@ -238,7 +243,7 @@ def _train_parser(options: SparseOptions, entry: ModelEntry) -> SparseResult | N
     skipped = [Skipped(**entry) for entry in card["skipped"]]
     card = {**card, "figures": figures(network.eval(), entry.spec, pairs, recipe.batch_size)}
     card["calibration"] = calibration(options.data, network, entry.spec, skipped)
-    return _write(options, network, card, record, chosen)
+    return _write(options, options.model, network, card, record, chosen)
 
 
 def _choose(options: SparseOptions, network: nn.Module, task: str) -> tuple[EpochRecord, tuple[str, float]]:
@@ -255,6 +260,7 @@ def _choose(options: SparseOptions, network: nn.Module, task: str) -> tuple[Epoc
 
 def _write(
     options: SparseOptions,
+    name: str,
     network: nn.Module,
     card: dict[str, Any],
     record: EpochRecord,
@@ -267,6 +273,6 @@ def _write(
         "filters_left": record.filters_left,
         "layers": {layer: [int((~mask).sum()), len(mask)] for layer, mask in record.zeroed.items()},
     }
-    write_weights(options.output, options.model, network, card)
-    path = options.output / f"{options.model}.safetensors"
+    write_weights(options.output, name, network, card)
+    path = options.output / f"{name}.safetensors"
     return SparseResult(path, card, record, *chosen)
