@@ -184,7 +184,7 @@ class PipelineContender:
             raise UnsupportedError(
                 f"no face was found in {min(self.seen['frames'], len(self._frames.pictures))} frames of "
                 f"'{self._frames.source}'",
-                "give a source that shows an upright frontal face, or another --detector",
+                "give a source that shows an upright frontal face, more --frames, or another --detector",
             )
 
     def _draw(self, picture: np.ndarray, parsed: ParsedFrame) -> None:
