@@ -94,6 +94,6 @@ def with_classes(spec: ModelSpec, labels: Sequence[str], owner: str) -> ModelSpe
     if classes != len(labels):
         raise UsageError(
             f"'{owner}' gives {classes} logits, and the data have {len(labels)} classes",
-            f"the data's classes are {', '.join(labels)}",
+            f"let the factory make a network with {len(labels)} outputs, or give other data",
         )
     return replace(spec, labels=tuple(labels))
