@@ -12,10 +12,13 @@ import typer
 
 from toolchain.cli.output import note, on_terminal, say, show_json, show_table
 from toolchain.cli.train import MOST_SEED
-from toolchain.errors import MissingDependencyError
+from toolchain.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from toolchain.compress.sparsity.training import SparseOptions, SparseResult
+    from toolchain.spec import ModelSpec
 
 # More layers than this are left to the pictures.
 MOST_ROWS = 12
@@ -180,6 +183,7 @@ def compress_train(
         progress=on_terminal() and not as_json,
         report=note,
         command=shlex.join(["toolchain", *sys.argv[1:]]),
+        network=_own(model, weights, seed) if ":" in model else None,
     )
     result = train_sparse(options)
     if result is None:
@@ -188,6 +192,24 @@ def compress_train(
         show_json(result.card)
     else:
         _show(result, options)
+
+
+def _own(text: str, weights: Path | None, seed: int) -> tuple[nn.Module, ModelSpec]:
+    """What the factory "FILE.py:FACTORY" or "PACKAGE.MODULE:FACTORY" makes, and the contract with it."""
+    import torch
+
+    from toolchain.compress.sparsity.classifier import CONTRACT
+    from toolchain.source import UnknownShapeError, resolve
+
+    try:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            source = resolve(text, weights)
+    except UnknownShapeError as error:
+        raise UsageError(f"nothing says what '{text}' takes and gives", CONTRACT) from error
+    if source.module is None:
+        raise UsageError(f"'{text}' cannot be trained", "give a zoo name or FILE.py:FACTORY")
+    return source.module, source.spec
 
 
 def _show(result: SparseResult, options: SparseOptions) -> None:

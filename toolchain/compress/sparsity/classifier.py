@@ -1,4 +1,4 @@
-"""The classifier that is trained with kernel sparsity: one of the zoo, or what a factory makes."""
+"""The classifier that is trained with kernel sparsity: one of the zoo, or the user's own."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from toolchain.errors import UsageError
 from toolchain.models.weights_file import load_weights
 from toolchain.models.zoo import zoo
-from toolchain.source import UnknownShapeError, resolve
 from toolchain.spec import CLASSIFICATION, ModelSpec
 from toolchain.training.classification import new_classifier
 
 CONTRACT = "let the factory return (module, ModelSpec) with task 'classification', inputs, outputs and labels"
-
-
-def is_factory(model: str) -> bool:
-    """Whether `model` is "FILE.py:FACTORY" or "PACKAGE.MODULE:FACTORY", not the name of a zoo network."""
-    return ":" in model
 
 
 def zoo_classifier(
@@ -44,37 +37,27 @@ def zoo_classifier(
     return network, spec
 
 
-def own_classifier(text: str, weights: Path | None, seed: int) -> tuple[nn.Module, ModelSpec]:
-    """What a factory makes, and the contract that it returns with it.
+def check_classifier(spec: ModelSpec, owner: str) -> None:
+    """Refuse what is no classifier of one picture.
 
     Args:
-        text: "FILE.py:FACTORY" or "PACKAGE.MODULE:FACTORY".
-        weights: state dict to start from, None for those that the factory leaves.
-        seed: of the random generator while the factory runs.
+        spec: of a network of the user's own.
+        owner: what the network is called in messages.
 
     Raises:
-        UsageError: there is no such factory, the weights do not fit, or it does not say that its network is
-            a classifier of one picture.
+        UsageError: it is made for another task, or takes something else.
     """
-    try:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            source = resolve(text, weights)
-    except UnknownShapeError as error:
-        raise UsageError(f"nothing says what '{text}' takes and gives", CONTRACT) from error
-    network, spec = source.module, source.spec
-    if network is None or spec.task != CLASSIFICATION:
+    if spec.task != CLASSIFICATION:
         raise UsageError(
-            f"'{text}' is made for {spec.task}, and only classifiers of your own are trained here",
+            f"'{owner}' is made for {spec.task}, and only classifiers of your own are trained here",
             f"{CONTRACT}; `toolchain compress specialise` and `distill` train segmenters, too",
         )
     shape = spec.inputs[0].shape
     if len(spec.inputs) != 1 or len(shape) != 4:
         raise UsageError(
-            f"'{text}' takes {', '.join(str(list(each.shape)) for each in spec.inputs)}",
+            f"'{owner}' takes {', '.join(str(list(each.shape)) for each in spec.inputs)}",
             "a classifier that is trained here takes one picture, (1, channels, height, width)",
         )
-    return network, spec
 
 
 def with_classes(spec: ModelSpec, labels: Sequence[str], owner: str) -> ModelSpec:

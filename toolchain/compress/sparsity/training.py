@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from toolchain.compress.sparsity.callback import KernelSparsity
-from toolchain.compress.sparsity.classifier import is_factory, own_classifier, with_classes, zoo_classifier
+from toolchain.compress.sparsity.classifier import check_classifier, with_classes, zoo_classifier
 from toolchain.compress.sparsity.exemption import with_coupled_exempt
 from toolchain.compress.sparsity.history import EpochRecord, History, lower_is_better, verdict
 from toolchain.compress.sparsity.settings import SparsitySettings
@@ -41,8 +41,7 @@ class SparseOptions:
     """One training with kernel sparsity.
 
     Attributes:
-        model: zoo name of a classifier or face parser; or "FILE.py:FACTORY" of a classifier, whose factory
-            returns (module, ModelSpec).
+        model: zoo name of a classifier or face parser; or what messages call `network`.
         data: "mnist:FOLDER" or "images:PATH" for classifiers, as "celebamask:PATH" for face parsers.
         output: folder for history, checkpoints, log, weights and card.
         sparsity: of the method.
@@ -63,6 +62,8 @@ class SparseOptions:
         progress: show a progress bar.
         report: takes lines about the progress.
         command: the command line, for the card.
+        network: a classifier of the user's own and its contract, None for that of the zoo; `weights` is
+            loaded into it already.
     """
 
     model: str
@@ -84,6 +85,7 @@ class SparseOptions:
     progress: bool = False
     report: Report | None = None
     command: str = ""
+    network: tuple[nn.Module, ModelSpec] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def train_sparse(options: SparseOptions) -> SparseResult | None:
         ToolchainError: the loss became NaN or infinite; the last good weights are kept.
     """
     _check(options)
-    entry = None if is_factory(options.model) else zoo().get(options.model)
+    entry = zoo().get(options.model) if options.network is None else None
     if entry is not None and entry.spec.task != CLASSIFICATION and entry.spec.labels != LABELS:
         raise UsageError(
             f"'{options.model}' is neither a classifier nor a face parser",
@@ -161,10 +163,11 @@ def _method(options: SparseOptions) -> KernelSparsity:
 
 def _classifier(options: SparseOptions) -> tuple[nn.Module, ModelSpec, ClassificationData]:
     """What is trained, its contract, and the labelled pictures in the size that it takes."""
-    if not is_factory(options.model):
+    if options.network is None:
         data = open_classification(options.data, options.size)
         return (*zoo_classifier(options.model, data.labels, options.weights, options.seed), data)
-    network, spec = own_classifier(options.model, options.weights, options.seed)
+    network, spec = options.network
+    check_classifier(spec, options.model)
     # MNIST has one size and takes no other.
     side = None if options.data.startswith("mnist:") else spec.inputs[0].shape[-1]
     data = open_classification(options.data, options.size or side)
