@@ -101,6 +101,7 @@ def calibrated_graph(
         UsageError: there is neither calibration data nor a card with ranges, or the data does not fit.
         UnsupportedError: a value is not finite on the data.
     """
+    from toolchain.converters.graph.weights_in_memory import weights_in_memory
     from toolchain.converters.quantize.calibrate import METHODS, calibrate
     from toolchain.converters.quantize.integer_forms import write_integer_forms
     from toolchain.converters.quantize.ledger import samples_enough
@@ -108,6 +109,7 @@ def calibrated_graph(
     from toolchain.converters.quantize.ranges import ranges_from_card
 
     made = graph.clone()
+    weights_in_memory(made)
     write_integer_forms(made, options.kept_float)
     if options.calibration is None:
         if source.card is None:

@@ -55,7 +55,12 @@ class Quantization:
         """Round half to even and saturate, as QuantizeLinear does."""
         limits = np.iinfo(self.dtype)
         scale, zero = self.along(self.scale, real.ndim), self.along(self.zero_point, real.ndim)
-        return np.clip(np.rint(real / scale) + zero, limits.min, limits.max).astype(self.dtype)
+        # In place: weights of large networks are hundreds of megabytes.
+        steps = np.asarray(real / scale)
+        np.rint(steps, out=steps)
+        steps += zero
+        np.clip(steps, limits.min, limits.max, out=steps)
+        return steps.astype(self.dtype)
 
     def real(self, stored: np.ndarray) -> np.ndarray:
         """The numbers that stored ones stand for, float32."""

@@ -73,8 +73,9 @@ class Pairs:
     def _restored(self, node: ir.Node, value: ir.Value, found: Quantization) -> ir.Value:
         data = constant(value)
         assert data is not None
-        # In float64, since large int32 biases have more digits than float32.
-        integers = found.stored(data.astype(np.float64))
+        # Large int32 biases have more digits than float32.
+        wide = np.float64 if found.dtype.itemsize > 2 else np.float32
+        integers = found.stored(data.astype(wide, copy=False))
         stored = add_initializer(self.graph, integers, f"{value.name}.quantized")
         attributes = {} if found.axis is None else {"axis": found.axis}
         restore = ir.node(

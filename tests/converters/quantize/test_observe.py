@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchain.converters.quantize.observe import BINS, SAMPLED, Extremes, Histogram, Watcher, spread_sample
+from toolchain.converters.quantize.observe import (
+    BINS,
+    SAMPLED,
+    Extremes,
+    Histogram,
+    Watcher,
+    optimization_level,
+    spread_sample,
+)
 
 FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
 
@@ -118,3 +126,14 @@ def test_the_runtimes_own_optimizations_keep_the_values(graph, kit):
         expected = dict(plain.run(feed))
         for name, array in fast.run(feed):
             np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "level"), [(10, "ORT_ENABLE_ALL"), (9, "ORT_ENABLE_EXTENDED")])
+def test_layouts_are_chosen_where_each_weight_is_used_often(graph, side, level):
+    """A kernel of 3 x 3 is used at 8 x 8 places of 10 x 10, and at 7 x 7 of 9 x 9."""
+    model = graph(
+        f"(float[1,3,{side},{side}] x) => (float[1,4,{side - 2},{side - 2}] y) {{ y = Conv(x, w) }}",
+        w=np.zeros((4, 3, 3, 3), np.float32),
+    )
+    assert optimization_level(model, optimized=True) == level
+    assert optimization_level(model, optimized=False) == "ORT_DISABLE_ALL"
