@@ -23,6 +23,8 @@ from toolchain.converters.graph.rewrite import (
 from toolchain.errors import Refusal, UnsupportedOpsError
 
 KEY = "quantization"
+# Bytes of integers that float32 holds exactly.
+NARROW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,12 @@ class Quantization:
     def real(self, stored: np.ndarray) -> np.ndarray:
         """The numbers that stored ones stand for, float32."""
         scale, zero = self.along(self.scale, stored.ndim), self.along(self.zero_point, stored.ndim)
-        return ((stored.astype(np.int64) - zero) * scale).astype(np.float32)
+        if self.dtype.itemsize > NARROW:
+            return ((stored.astype(np.int64) - zero) * scale).astype(np.float32)
+        # Differences of narrow integers are exact in float32, and the product is rounded once either way.
+        steps = np.asarray(stored.astype(np.float32) - zero.astype(np.float32))
+        steps *= scale.astype(np.float32)
+        return steps
 
     def along(self, values: np.ndarray, rank: int) -> np.ndarray:
         """Scales or zero points in a shape that broadcasts against an array of this rank."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from toolchain.converters.graph.quantization import Quantization
+from toolchain.converters.graph.quantization import NARROW, Quantization
 from toolchain.converters.graph.rewrite import add_initializer, constant, required
 
 Key = tuple[object, ...]
@@ -74,7 +74,7 @@ class Pairs:
         data = constant(value)
         assert data is not None
         # Large int32 biases have more digits than float32.
-        wide = np.float64 if found.dtype.itemsize > 2 else np.float32
+        wide = np.float64 if found.dtype.itemsize > NARROW else np.float32
         integers = found.stored(data.astype(wide, copy=False))
         stored = add_initializer(self.graph, integers, f"{value.name}.quantized")
         attributes = {} if found.axis is None else {"axis": found.axis}

@@ -18,6 +18,7 @@ from toolchain.converters.tflite.integer_constants import (
     store,
     store_bias,
     weights_quantization,
+    weights_reason,
     with_room_for_bias,
 )
 from toolchain.converters.tflite.integer_fast import fast_forms
@@ -377,8 +378,7 @@ def _weights_reason(operator: Operator, kernel: Kernel) -> str | None:
         return "its weights are computed at run time"
     if bias is not None and bias.data is None:
         return "its bias is computed at run time"
-    found = weights_quantization(operator, weights, places.axis)
-    return found if isinstance(found, str) else None
+    return weights_reason(operator, weights, places.axis)
 
 
 def _operand_quantization(tensor: Tensor, dtype: np.dtype) -> Quantization:

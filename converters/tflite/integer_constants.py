@@ -33,20 +33,29 @@ def noted_weights(operator: Operator) -> Quantization | None:
     return None
 
 
+def weights_reason(operator: Operator, weights: Tensor, axis: int) -> str | None:
+    """A sentence where the graph stores weights as a kernel with channels on this axis cannot have them."""
+    channels = weights.shape[axis]
+    noted = noted_weights(operator)
+    if noted is not None and noted.zero_point.any():
+        return "its weights are asymmetric, and the kernel takes symmetric ones"
+    if noted is not None and noted.scale.size not in (1, channels):
+        return f"its weights have {noted.scale.size} scales for {channels} output channels"
+    return None
+
+
 def weights_quantization(operator: Operator, weights: Tensor, axis: int) -> Quantization | str:
     """Scales of weights along the kernel's channel axis: those of the graph, or else their own.
 
     Returns:
-        int8 with zero points 0; a sentence where the graph's cannot be stored that way.
+        int8 with zero points 0; or what `weights_reason` gives.
     """
+    reason = weights_reason(operator, weights, axis)
+    if reason is not None:
+        return reason
     assert weights.data is not None
-    channels = weights.shape[axis]
     noted = noted_weights(operator)
     if noted is not None:
-        if noted.zero_point.any():
-            return "its weights are asymmetric, and the kernel takes symmetric ones"
-        if noted.scale.size not in (1, channels):
-            return f"its weights have {noted.scale.size} scales for {channels} output channels"
         found = replace(noted, axis=axis if noted.scale.size > 1 else None)
         if is_exact(weights.data, found):
             return found

@@ -140,3 +140,18 @@ def test_what_is_no_pair_is_refused(case):
 def test_stored_numbers_come_back(stored, scales, zeros):
     found = Quantization(np.array(scales, np.float32), np.array(zeros, np.int64), np.dtype(np.int8), 1)
     np.testing.assert_array_equal(found.stored(found.real(stored)), stored)
+
+
+@given(
+    st.sampled_from(["int8", "uint8", "int16", "uint16", "int32"]),
+    st.floats(2**-20, 1e3, width=32),
+    st.data(),
+)
+def test_narrow_integers_mean_the_same_numbers_as_in_wide_arithmetic(name, scale, data):
+    limits = np.iinfo(name)
+    numbers = st.integers(int(limits.min), int(limits.max))
+    stored = np.array(data.draw(st.lists(numbers, min_size=1, max_size=8)), name)
+    zero = data.draw(numbers)
+    found = Quantization(np.array([scale], np.float32), np.array([zero]), np.dtype(name))
+    expected = ((stored.astype(np.int64) - zero) * np.float64(np.float32(scale))).astype(np.float32)
+    np.testing.assert_array_equal(found.real(stored), expected)
