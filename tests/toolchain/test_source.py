@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from toolchain.errors import ToolchainError, UnsupportedError, UnsupportedOpsError, UsageError
-from toolchain.source import Source, resolve
+from toolchain.source import Source, UnknownShapeError, resolve
 from toolchain.spec import TensorSpec
 from toolchain.verify import reference_of
 
@@ -374,7 +374,6 @@ def test_files_that_cannot_be_imported(content: str, message: str, tmp_path: Pat
         ("no.such.module:make", None, "No module named 'no'"),
         ("none.py:make", None, "no file 'none.py'"),
         ("none.onnx", None, "none.onnx"),
-        ("torch.nn:ReLU", None, "shape of the input"),
         ("torch.nn:ReLU", (1, 3, 10**6, 10**6), "does not take inputs|allocate"),
         ("lenet", (1, 1), "has rank 4, not 2"),
         ("lenet", {"picture": (1, 1, 28, 28)}, "no input 'picture'"),
@@ -386,6 +385,10 @@ def test_what_is_no_model_is_one_line_with_a_hint(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused(model, UsageError, message, shape)
+
+
+def test_a_module_of_unknown_input_shape_is_told_apart() -> None:
+    refused("torch.nn:ReLU", UnknownShapeError, "shape of the input", None)
 
 
 def test_onnx_file_that_quantizes_at_run_time_is_refused(tmp_path: Path) -> None:
